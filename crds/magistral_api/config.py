@@ -1,0 +1,62 @@
+"""Operator to pod: the one JSON file that every pod of a stage reads (mounted ConfigMap, no secrets)."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from magistral_api.base import ApiModel
+from magistral_api.run import MagistralRunSpec
+from magistral_api.runtime import Storage
+from magistral_api.status import StageName
+
+CONFIG_PATH = Path("/etc/magistral/config.json")
+TOKEN_PATH = Path("/etc/magistral-token/token")
+"""The run's bearer token for its own HTTP routes; a Secret volume, absent from every pod that needs none."""
+SCRATCH_PATH = Path("/scratch")
+"""A sized emptyDir; HOME and TMPDIR are under it."""
+
+
+class ModelAt(ApiModel):
+    """A model prefix in the object store and the digest of its manifest, when it has one."""
+
+    uri: str
+    digest: str | None = None
+
+
+class Services(ApiModel):
+    """Where the run's own services answer. DNS names inside the cluster."""
+
+    conductor: str = Field(description="http://<host>:<port>")
+    verifier: str = Field(description="http://<host>:<port>, balanced over ready verifiers")
+    generators: str = Field(description="Headless name: one address a ready generator pod")
+    generator_port: int
+    rendezvous: str = Field(description="Host of rank 0 of the current stage's training group")
+    rendezvous_port: int
+
+
+class StageConfig(ApiModel):
+    """All that a pod of one stage needs to know, besides credentials and its own name."""
+
+    run_name: str
+    run_namespace: str
+    run_uid: str
+    run_generation: int
+    stage: StageName
+    attempt: int = Field(1, ge=1)
+    spec: MagistralRunSpec
+    storage: Storage
+    services: Services
+    device: str = "cuda"
+    processes_per_pod: int = 1
+    progress_config_map: str
+    initial_model: ModelAt = Field(description="What this stage starts from: base model or selected checkpoint")
+    teacher_uri: str | None = Field(None, description="curate: prefix of the teacher's rollout ledger")
+    dataset_uri: str | None = Field(None, description="sft: the curated JSONL")
+    candidates: dict[str, ModelAt] = Field(
+        default_factory=dict,
+        description="select: SFT checkpoints by step. evaluate: models by column name (base, SFT, RL, SFT+RL)")
+
+    @classmethod
+    def load(cls, path: Path = CONFIG_PATH) -> "StageConfig":
+        """Read the mounted file. Raises pydantic.ValidationError, FileNotFoundError."""
+        return cls.model_validate_json(path.read_text())

@@ -1,0 +1,79 @@
+"""Lines of the JSONL files that stages exchange: problems, scored rollouts, SFT rows."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from magistral_api.base import ApiModel
+
+Outcome = Literal["pass", "fail", "infrastructure_error"]
+"""The three-valued verdict. The third never becomes a reward."""
+
+
+class CodeTest(ApiModel):
+    """One test of a code problem: text on standard input, text expected on standard output."""
+
+    stdin: str = ""
+    stdout: str = ""
+
+
+class Problem(ApiModel):
+    """A verifiable task.
+
+    `maths`: `answer` is compared with the last `\\boxed{}` of the response.
+    `code`: stdin/stdout `tests` (a program), or `check` (Python source that defines `check(candidate)`, with `entry_point`,
+    as HumanEval has it).
+    """
+
+    id: str = Field(min_length=1, max_length=256)
+    kind: Literal["maths", "code"]
+    prompt: str
+    answer: str | None = None
+    language: Literal["python", "cpp"] | None = None
+    tests: list[CodeTest] = Field(default_factory=list)
+    check: str | None = None
+    entry_point: str | None = None
+    prefix: str | None = Field(None, description="HumanEval: source the candidate's code is put after, when it lacks it")
+    source: str = ""
+
+
+class RewardParts(ApiModel):
+    """Section 3 of the paper's recipe. total = format + correctness + length + language, at most 1.1."""
+
+    format: float = 0.0
+    correctness: float = 0.0
+    length: float = 0.0
+    language: float = 0.0
+
+    @property
+    def total(self) -> float:
+        return self.format + self.correctness + self.length + self.language
+
+
+class RolloutRecord(ApiModel):
+    """One scored completion in the ledger. `trained_step` is None for a group that was dropped (all rewards equal)."""
+
+    problem_id: str
+    group: int = Field(description="Running number of the group over the whole run")
+    index: int = Field(description="Place in the group, 0 to groupSize - 1")
+    trained_step: int | None
+    rank: int | None = Field(None, description="Trainer rank that got it, by the pre-set permutation")
+    outcome: Outcome
+    reward: RewardParts
+    prompt_tokens: list[int]
+    completion_tokens: list[int]
+    logprobs: list[float] = Field(description="Of the generator, for the token sampled; one a completion token")
+    versions: list[tuple[int, int]] = Field(
+        description="(policy version, number of consecutive completion tokens it produced), in order")
+    finish_reason: str
+    text: str = Field(description="The completion, decoded with special tokens kept out")
+    prompt: str = Field("", description="The problem's text")
+
+
+class SftRow(ApiModel):
+    """One training row of the curated data set."""
+
+    id: str
+    prompt: str
+    response: str
+    source: Literal["teacher", "general"]

@@ -1,0 +1,257 @@
+"""MagistralRun: what a researcher writes. Defaults come from the paper (section 5.3) where it prints a value."""
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from magistral_api.base import ApiModel, Cel, Digest, Duration, Fraction, Name, ObjectUri
+from magistral_api.status import RunStatus
+
+Paradigm = Literal["SFT", "RL", "SFTThenRL", "Evaluate"]
+ZeroStage = Literal[0, 1, 2, 3]
+
+IMMUTABLE = "is immutable once the run exists; delete the run and apply it under another name"
+
+
+class RuntimeRef(ApiModel):
+    """The MagistralRuntime (cluster-scoped) that says where and with which images the run executes."""
+
+    name: Name
+
+
+class BaseModelSource(ApiModel):
+    """A Hugging Face model directory (config, tokenizer, safetensors) under a prefix of the object store."""
+
+    uri: ObjectUri
+    digest: Digest | None = Field(None, description="SHA-256 of the prefix's manifest.json; checked before use.")
+
+
+class RunRef(ApiModel):
+    """A MagistralRun in the same namespace."""
+
+    name: Name
+
+
+class Teacher(ApiModel):
+    """Where the teacher's scored rollouts come from: a run, or a prefix of ledger files."""
+
+    run_ref: RunRef | None = None
+    uri: ObjectUri | None = None
+
+    cel: ClassVar[tuple[Cel, ...]] = (
+        Cel("has(self.runRef) != has(self.uri)", "teacher: set exactly one of runRef and uri"),
+    )
+
+
+class ExcludeSteps(ApiModel):
+    """Early steps of the teacher's run have short chains of thought and are left out (section 5.3)."""
+
+    before: int = Field(0, ge=0, description="Rollouts of policy steps below this one are left out.")
+    min_completion_tokens: int = Field(0, ge=0, description="Completions shorter than this are left out.")
+
+
+class GeneralInstruction(ApiModel):
+    """General instruction data mixed in to keep non-reasoning capabilities (section 5.3: 10%)."""
+
+    uri: ObjectUri
+    fraction: Fraction = Field(0.1, description="Share of the final data set's rows.")
+
+
+class Curation(ApiModel):
+    """Teacher traces to SFT data (section 5.3): correct only, early steps out, capped, upsampled, mixed."""
+
+    teacher: Teacher
+    exclude_steps: ExcludeSteps = Field(default_factory=ExcludeSteps)
+    max_generations_per_problem: int = Field(4, ge=1, le=1024)
+    upsample_low_pass_rates: bool = Field(
+        True, description="Repeat problems with a lower pass rate: weight = 1 + (1 - pass rate)."
+    )
+    general_instruction: GeneralInstruction | None = None
+
+
+class Selection(ApiModel):
+    """The SFT checkpoint with the best metric on this suite starts RL (section 5.3: AIME'24)."""
+
+    suite: Name = "aime24"
+    metric: Literal["pass@1", "maj@k"] = "pass@1"
+
+
+class Optimizer(ApiModel):
+    """AdamW with linear warm-up, then constant. The paper prints no values."""
+
+    learning_rate: float = Field(1e-5, gt=0, le=1)
+    warmup_steps: int = Field(0, ge=0)
+    weight_decay: float = Field(0.0, ge=0, le=1)
+    max_grad_norm: float = Field(1.0, gt=0)
+
+
+class SFT(ApiModel):
+    """Supervised fine-tuning on the curated traces (section 5.3: 4 epochs, best checkpoint kept)."""
+
+    epochs: int = Field(4, ge=1, le=1000)
+    batch_size: int = Field(64, ge=1, le=1048576, description="Sequences per optimiser step, all workers together.")
+    max_tokens: int = Field(32768, ge=16, description="Longer rows are left out, and counted.")
+    microbatch_tokens: int = Field(32768, ge=16, description="Tokens per forward pass of one process.")
+    optimizer: Optimizer = Field(default_factory=Optimizer)
+    zero_stage: ZeroStage = 2
+    workers: int = Field(1, ge=1, le=1024, description="Pods of the SFT Job.")
+    selection: Selection = Field(default_factory=Selection)
+
+    cel: ClassVar[tuple[Cel, ...]] = (
+        Cel("self.batchSize % self.workers == 0",
+            "sft.batchSize must be a multiple of sft.workers; change one of them", ".batchSize"),
+        Cel("self.maxTokens <= self.microbatchTokens",
+            "sft.maxTokens must not exceed sft.microbatchTokens, or the longest row fits no microbatch",
+            ".maxTokens"),
+    )
+
+
+class Prompts(ApiModel):
+    """A JSONL file of problems (magistral_api.problems.Problem), one a line."""
+
+    uri: ObjectUri
+
+
+class RL(ApiModel):
+    """Asynchronous GRPO on verifiable rewards (sections 2, 3 and 5.3 of the paper)."""
+
+    prompts: list[Prompts] = Field(min_length=1, max_length=64)
+    steps: int = Field(1000, ge=1, description="Optimiser steps; one batch each.")
+    batch_size: int = Field(2048, ge=2, le=1048576, description="Completions per step (section 5.3: 2048).")
+    group_size: int = Field(16, ge=2, le=1024, description="Completions per prompt. Not printed in the paper.")
+    max_unpenalized_tokens: int = Field(32768, ge=1, description="l_max - l_cache (section 5.3: 32k).")
+    cache_tokens: int = Field(4096, ge=1, description="l_cache: the zone of growing length penalty.")
+    temperature: float = Field(1.0, gt=0, le=2, description="Sampling temperature (section 5.3: 1.0).")
+    epsilon_low: float = Field(0.2, gt=0, lt=1, description="Lower clip of the ratio. Not printed in the paper.")
+    epsilon_high: float = Field(0.3, gt=0, le=10, description="Upper clip of the ratio (section 5.3: 0.3).")
+    async_ratio: float = Field(2.0, gt=0, le=16, description="Sequences in flight / batchSize (paper: at most 2).")
+    max_staleness: int = Field(4, ge=0, le=64, description="Finished batches waiting before admission stops.")
+    microbatch_tokens: int = Field(40960, ge=16, description="Tokens per forward pass of one trainer process.")
+    optimizer: Optimizer = Field(default_factory=lambda: Optimizer(learning_rate=1e-6))
+    zero_stage: ZeroStage = 2
+    checkpoint_every: int = Field(20, ge=1, description="Steps between committed checkpoints.")
+    trainers: int = Field(1, ge=1, le=1024, description="Pods of the trainer StatefulSet.")
+    generators: int = Field(1, ge=1, le=4096, description="Pods of the vLLM generator Deployment.")
+    verifiers: int = Field(1, ge=1, le=4096, description="Pods of the verifier Deployment.")
+    weight_transport: Literal["store"] = "store"
+    language_consistency: bool = Field(True, description="Add 0.1 when problem, thoughts and answer share a language.")
+
+    cel: ClassVar[tuple[Cel, ...]] = (
+        Cel("self.batchSize % self.groupSize == 0",
+            "rl.batchSize must be a multiple of rl.groupSize: a batch is made of whole groups", ".batchSize"),
+        Cel("self.batchSize % self.trainers == 0",
+            "rl.batchSize must be a multiple of rl.trainers: the world size does not fit", ".batchSize"),
+        Cel("self.epsilonLow <= self.epsilonHigh",
+            "rl.epsilonLow must not exceed rl.epsilonHigh; the paper raises only the upper clip", ".epsilonLow"),
+        Cel("self.checkpointEvery <= self.steps",
+            "rl.checkpointEvery must not exceed rl.steps, or no checkpoint is made before the end",
+            ".checkpointEvery"),
+        Cel("self.maxUnpenalizedTokens + self.cacheTokens <= self.microbatchTokens",
+            "rl.microbatchTokens must hold the longest completion: maxUnpenalizedTokens + cacheTokens, and its prompt",
+            ".microbatchTokens"),
+    )
+
+
+class SuiteRef(ApiModel):
+    """An evaluation suite. What is left out comes from the paper's table (magistral_api.suites)."""
+
+    name: Name
+    uri: ObjectUri | None = Field(None, description="Problems, JSONL. Default: s3://<bucket>/suites/<name>.jsonl")
+    runs: int | None = Field(None, ge=1, le=1024, description="Answers per problem; pass@1 is their mean.")
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    max_tokens: int | None = Field(None, ge=1, le=1048576)
+    limit: int | None = Field(None, ge=1, description="Only the first problems, for a quick look.")
+
+
+class Evaluation(ApiModel):
+    """Which suites compare the base model, SFT, RL and SFT + RL."""
+
+    suites: list[SuiteRef] = Field(
+        min_length=1, max_length=32,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+
+
+class FailurePolicy(ApiModel):
+    """How much is retried before a run is called failed."""
+
+    max_restarts: int = Field(3, ge=0, le=100, description="Restarts of one stage that do not fail the run.")
+
+
+class MagistralRunSpec(ApiModel):
+    """One training run, from data to an evaluated checkpoint."""
+
+    paradigm: Paradigm
+    runtime_ref: RuntimeRef
+    base_model: BaseModelSource
+    study: Name | None = Field(None, description="Runs of one study share one comparison table.")
+    seed: int = Field(0, ge=0, le=2147483647)
+    curation: Curation | None = None
+    sft: SFT | None = None
+    rl: RL | None = None
+    evaluation: Evaluation
+    suspend: bool = Field(False, description="Release every pod after a checkpoint; resume goes on from it.")
+    failure_policy: FailurePolicy = Field(default_factory=FailurePolicy)
+    active_deadline: Duration | None = Field(None, description="The run fails when it takes longer than this.")
+    ttl_after_finished: Duration | None = Field(None, description="The run is deleted this long after its end.")
+
+    cel: ClassVar[tuple[Cel, ...]] = (
+        Cel("!(self.paradigm in ['SFT', 'SFTThenRL']) || has(self.curation)",
+            "spec.curation is required for paradigms SFT and SFTThenRL: say where the teacher's traces are",
+            ".curation"),
+        Cel("!(self.paradigm in ['SFT', 'SFTThenRL']) || has(self.sft)",
+            "spec.sft is required for paradigms SFT and SFTThenRL; 'sft: {}' takes the paper's values", ".sft"),
+        Cel("!(self.paradigm in ['RL', 'SFTThenRL']) || has(self.rl)",
+            "spec.rl is required for paradigms RL and SFTThenRL: name at least its prompts", ".rl"),
+        Cel("!(self.paradigm in ['RL', 'Evaluate']) || (!has(self.curation) && !has(self.sft))",
+            "spec.curation and spec.sft have no meaning for paradigms RL and Evaluate; remove them"),
+        Cel("!(self.paradigm in ['SFT', 'Evaluate']) || !has(self.rl)",
+            "spec.rl has no meaning for paradigms SFT and Evaluate; remove it, or choose SFTThenRL"),
+        Cel("!has(self.sft) || self.evaluation.suites.exists(s, s.name == self.sft.selection.suite)",
+            "sft.selection.suite must be one of evaluation.suites", ".sft.selection.suite"),
+        Cel("self.paradigm == oldSelf.paradigm", f"spec.paradigm {IMMUTABLE}", ".paradigm"),
+        Cel("self.baseModel == oldSelf.baseModel", f"spec.baseModel {IMMUTABLE}", ".baseModel"),
+        Cel("self.runtimeRef == oldSelf.runtimeRef", f"spec.runtimeRef {IMMUTABLE}", ".runtimeRef"),
+        Cel("self.seed == oldSelf.seed", f"spec.seed {IMMUTABLE}", ".seed"),
+        Cel("has(self.curation) == has(oldSelf.curation) && (!has(self.curation) || self.curation == oldSelf.curation)",
+            f"spec.curation {IMMUTABLE}", ".curation"),
+        Cel("has(self.sft) == has(oldSelf.sft) && (!has(self.sft) || self.sft == oldSelf.sft)",
+            f"spec.sft {IMMUTABLE}", ".sft"),
+        Cel("has(self.rl) == has(oldSelf.rl) && (!has(self.rl) || (self.rl.batchSize == oldSelf.rl.batchSize"
+            " && self.rl.groupSize == oldSelf.rl.groupSize && self.rl.trainers == oldSelf.rl.trainers"
+            " && self.rl.prompts == oldSelf.rl.prompts))",
+            "spec.rl.batchSize, groupSize, trainers and prompts are immutable once the run exists; "
+            "generators, verifiers and steps may change", ".rl"),
+    )
+
+
+class ObjectMeta(ApiModel):
+    """The part of metadata that the operator reads."""
+
+    model_config = ApiModel.model_config | {"extra": "ignore"}
+
+    name: str
+    namespace: str = "default"
+    uid: str = ""
+    generation: int = 0
+    resource_version: str = ""
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+
+class MagistralRun(ApiModel):
+    """A training run as one resource."""
+
+    model_config = ApiModel.model_config | {"extra": "ignore"}
+
+    metadata: ObjectMeta
+    spec: MagistralRunSpec
+    status: RunStatus = Field(default_factory=RunStatus)
+
+    @classmethod
+    def parse(cls, obj: dict[str, Any]) -> "MagistralRun":
+        """From the API server's object. Raises pydantic.ValidationError."""
+        return cls.model_validate(obj)

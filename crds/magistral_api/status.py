@@ -1,0 +1,104 @@
+"""What the operator says of a run: conditions by kstatus rules, stages, the newest checkpoint, results."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from magistral_api.base import ApiModel
+
+Phase = Literal["Pending", "Running", "Suspended", "Succeeded", "Failed"]
+StageName = Literal["preflight", "curate", "sft", "select", "rl", "evaluate"]
+StageState = Literal["Pending", "Running", "Succeeded", "Failed"]
+
+_MAP_BY_NAME = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+
+
+class Condition(ApiModel):
+    """As `metav1.Condition`. `Ready` is always there; `Reconciling` and `Stalled` only while true (kstatus)."""
+
+    type: str = Field(max_length=316)
+    status: Literal["True", "False", "Unknown"]
+    observed_generation: int = 0
+    last_transition_time: str
+    reason: str = Field(max_length=1024)
+    message: str = Field("", max_length=32768)
+
+
+class StageStatus(ApiModel):
+    """One stage of the run. `attempt` counts from 1 and goes up when the operator starts the stage anew."""
+
+    name: StageName
+    state: StageState = "Pending"
+    attempt: int = 0
+    step: int = 0
+    total_steps: int = 0
+    start_time: str | None = None
+    completion_time: str | None = None
+    reason: str | None = None
+    message: str | None = None
+
+
+class RoleStatus(ApiModel):
+    """Pods of one role: how many are ready, how many are wanted, how many were replaced or restarted."""
+
+    name: str
+    ready: int = 0
+    desired: int = 0
+    restarts: int = 0
+    pods: dict[str, int] = Field(
+        default_factory=dict, description="Pod UID to container restarts seen; the base of `restarts`.")
+
+
+class CheckpointRef(ApiModel):
+    """A committed checkpoint. Its identity is the digest; the step is for people."""
+
+    name: str
+    stage: StageName
+    step: int
+    digest: str
+    uri: str
+
+
+class SuiteResult(ApiModel):
+    """One model on one suite. Interval: 95%, bootstrap over problems."""
+
+    name: str = Field(description="<model>/<suite>, for example SFT+RL/aime24")
+    model: str
+    suite: str
+    pass_at_1: float
+    low: float
+    high: float
+    maj_at_k: float | None = None
+    k: int = 1
+    problems: int = 0
+
+
+class RLStatus(ApiModel):
+    """RL at a glance, as the conductor last reported it."""
+
+    policy_version: int = 0
+    reward: float | None = None
+    staleness: float | None = None
+    tokens_per_second: float | None = None
+
+
+class RunStatus(ApiModel):
+    """Written only by the operator, in one PATCH a reconcile."""
+
+    model_config = ApiModel.model_config | {"extra": "ignore"}
+
+    observed_generation: int = 0
+    phase: Phase = "Pending"
+    stage: str | None = None
+    progress: str | None = Field(None, description="For people: 12/40")
+    start_time: str | None = None
+    completion_time: str | None = None
+    conditions: list[Condition] = Field(
+        default_factory=list,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]})
+    stages: list[StageStatus] = Field(default_factory=list, json_schema_extra=_MAP_BY_NAME)
+    roles: list[RoleStatus] = Field(default_factory=list, json_schema_extra=_MAP_BY_NAME)
+    rl: RLStatus | None = None
+    latest_checkpoint: CheckpointRef | None = None
+    results: list[SuiteResult] = Field(default_factory=list, json_schema_extra=_MAP_BY_NAME)
+    report: str | None = Field(None, description="Object key URI of the HTML report.")

@@ -1,0 +1,1 @@
+"""What runs inside the pods: the recipe's stages, the RL roles, rewards, sandbox, transports and checkpoints."""

@@ -1,0 +1,100 @@
+"""Bodies of the HTTP routes between conductor, trainers, generators and verifiers (docs/architecture.md)."""
+
+from magistral_api.base import ApiModel
+from magistral_api.problems import Outcome, Problem, RewardParts
+from pydantic import Field
+
+
+class GenerateRequest(ApiModel):
+    """Tokens in. `prefix_tokens`: part of the completion that another generator had already produced."""
+
+    request_id: str
+    prompt_tokens: list[int]
+    prefix_tokens: list[int] = Field(default_factory=list)
+    max_tokens: int
+    temperature: float
+    top_p: float = 1.0
+    seed: int
+    cache_salt: str
+    stop_token_ids: list[int] = Field(default_factory=list)
+
+
+class GenerateResponse(ApiModel):
+    """Tokens out: `logprobs[i]` is the generator's log-probability of `tokens[i]`, taken when it was sampled."""
+
+    tokens: list[int]
+    logprobs: list[float]
+    versions: list[tuple[int, int]] = Field(description="(policy version, consecutive tokens), in order")
+    finish_reason: str = Field(description="stop or length")
+
+
+class WeightsRequest(ApiModel):
+    """A published model: prefix and digest of its manifest. `version` is what version spans will say."""
+
+    version: int
+    uri: str
+    digest: str | None = None
+
+
+class WeightsResponse(ApiModel):
+    """How the update went. `running` requests were in flight; `aborted` must be 0."""
+
+    version: int
+    fetch_seconds: float
+    pause_seconds: float
+    running: int
+    aborted: int
+
+
+class GeneratorStatus(ApiModel):
+    """What a generator holds and does."""
+
+    pod: str
+    version: int | None
+    running: int
+    updates: int
+    aborted: int
+
+
+class RewardConfig(ApiModel):
+    """Section 3 of the recipe. l_max = max_unpenalized_tokens + cache_tokens."""
+
+    max_unpenalized_tokens: int
+    cache_tokens: int
+    language_consistency: bool = True
+
+
+class VerifyRequest(ApiModel):
+    """One completion to grade. `draw` picks the code tests: the same for all of a group."""
+
+    problem: Problem
+    completion: str
+    completion_tokens: int
+    draw: int = 0
+    reward: RewardConfig
+
+
+class VerifyResponse(ApiModel):
+    """The verdict; `reward` is only meaningful when `outcome` is no infrastructure error. `answer`: extracted, for maj@k."""
+
+    outcome: Outcome
+    reward: RewardParts
+    answer: str | None = None
+    detail: str = ""
+
+
+class PolicyPublished(ApiModel):
+    """Trainer rank 0, after each step: version `step` is in the store; metrics of the step."""
+
+    version: int
+    uri: str
+    digest: str
+    metrics: dict[str, float] = Field(default_factory=dict)
+
+
+class Resume(ApiModel):
+    """The newest committed RL checkpoint, as the conductor knows it from the store; null digest = start afresh."""
+
+    step: int = 0
+    uri: str | None = None
+    digest: str | None = None
