@@ -1,4 +1,4 @@
-"""CRDs from the models: `python -m magistral_api.crd <folder>` writes the YAML that is checked in."""
+"""CRDs from the models: `python -m magistral_api.crd <folder> [<folder> …]` writes the YAML that is checked in."""
 
 import inspect
 import sys
@@ -107,7 +107,11 @@ def _crd(kind: str, plural: str, scope: str, short: list[str], spec: type[BaseMo
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.{GROUP}"},
+        "metadata": {
+            "name": f"{plural}.{GROUP}",
+            # Removing a CRD removes every run: the chart must leave it behind.
+            "annotations": {"helm.sh/resource-policy": "keep"},
+        },
         "spec": {
             "group": GROUP,
             "scope": scope,
@@ -158,4 +162,5 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    for argument in sys.argv[1:]:
+        main(Path(argument))
