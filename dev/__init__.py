@@ -1,0 +1,1 @@
+"""Tools for working on this project: the local cluster, the images, the demo."""

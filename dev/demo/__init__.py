@@ -1,0 +1,1 @@
+"""The demo: its data, its installation, its progress display and its closing table."""

@@ -1,0 +1,72 @@
+"""Puts on the cluster what the demo and the cluster tests need: namespace, object store, operator, runtime."""
+
+import base64
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from dev.kubectl import ROOT, Cluster
+
+NAMESPACE = "magistral-demo"
+OPERATOR_NAMESPACE = "magistral-system"
+BUCKET = "magistral"
+EXAMPLES = ROOT / "examples" / "demo"
+
+
+@dataclass(frozen=True)
+class StoreAccess:
+    """How this machine reaches the demo's object store."""
+
+    endpoint: str
+    bucket: str
+    access_key: str
+    secret_key: str
+
+
+def namespace(cluster: Cluster, name: str = NAMESPACE) -> None:
+    """A namespace that admits only pods of Pod Security level `restricted`."""
+    cluster.apply(json.dumps({
+        "apiVersion": "v1", "kind": "Namespace",
+        "metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+    }), "default")
+
+
+def store(cluster: Cluster, name: str = NAMESPACE) -> None:
+    """The object store and its Secret; credentials are drawn once and never printed."""
+    if cluster.get("secret", "object-store", name) is None:
+        cluster.apply(json.dumps({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "object-store"},
+            "stringData": {"accessKey": secrets.token_hex(10), "secretKey": secrets.token_hex(20)},
+        }), name)
+    cluster.apply((EXAMPLES / "store.yaml").read_text(), name)
+    cluster.kubectl("-n", name, "rollout", "status", "deployment/store", "--timeout=180s", timeout=200)
+
+
+@contextmanager
+def store_access(cluster: Cluster, name: str = NAMESPACE) -> Iterator[StoreAccess]:
+    """The store from this machine, through a port-forward that ends with the block."""
+    secret = cluster.get("secret", "object-store", name)
+    if secret is None:
+        raise LookupError(f"Secret object-store not found in namespace {name}; run install.store first")
+    decoded = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+    with cluster.port_forward(name, "service/store", 9000) as port:
+        yield StoreAccess(f"http://127.0.0.1:{port}", BUCKET, decoded["accessKey"], decoded["secretKey"])
+
+
+def operator(cluster: Cluster) -> None:
+    """`helm install` of the chart, as a user does it."""
+    cluster.run("helm", "upgrade", "--install", "magistral-operator", str(ROOT / "charts" / "magistral-operator"),
+                "--namespace", OPERATOR_NAMESPACE, "--create-namespace", "--wait", "--timeout", "180s", timeout=200)
+
+
+def restart_operator(cluster: Cluster) -> None:
+    """Make a running operator take a rebuilt image of the same tag."""
+    cluster.kubectl("-n", OPERATOR_NAMESPACE, "rollout", "restart", "deployment/magistral-operator")
+    cluster.kubectl("-n", OPERATOR_NAMESPACE, "rollout", "status", "deployment/magistral-operator", "--timeout=120s",
+                    timeout=140)
+
+
+def runtime(cluster: Cluster) -> None:
+    cluster.apply((EXAMPLES / "runtime.yaml").read_text(), NAMESPACE)
