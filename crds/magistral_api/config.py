@@ -1,5 +1,6 @@
 """Operator to pod: the one JSON file that every pod of a stage reads (mounted ConfigMap, no secrets)."""
 
+import os
 from pathlib import Path
 
 from pydantic import Field
@@ -12,6 +13,8 @@ from magistral_api.status import StageName
 CONFIG_PATH = Path("/etc/magistral/config.json")
 TOKEN_PATH = Path("/etc/magistral-token/token")
 """The run's bearer token for its own HTTP routes; a Secret volume, absent from every pod that needs none."""
+ATTEMPT_VARIABLE = "MAGISTRAL_ATTEMPT"
+"""Environment of a pod: the attempt that it belongs to. The mounted file may lag behind by a moment."""
 SCRATCH_PATH = Path("/scratch")
 """A sized emptyDir; HOME and TMPDIR are under it."""
 
@@ -59,4 +62,5 @@ class StageConfig(ApiModel):
     @classmethod
     def load(cls, path: Path = CONFIG_PATH) -> "StageConfig":
         """Read the mounted file. Raises pydantic.ValidationError, FileNotFoundError."""
-        return cls.model_validate_json(path.read_text())
+        config = cls.model_validate_json(path.read_text())
+        return config.model_copy(update={"attempt": int(os.environ.get(ATTEMPT_VARIABLE, config.attempt))})

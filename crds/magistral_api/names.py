@@ -7,6 +7,8 @@ from magistral_api.status import StageName
 
 LABEL_RUN = f"{GROUP}/run"
 """Name of the MagistralRun that owns the object."""
+LABEL_RUN_UID = f"{GROUP}/run-uid"
+"""UID of that run: tells its objects from those of an earlier run with the same name."""
 LABEL_ROLE = f"{GROUP}/role"
 """worker, trainer, generator, verifier, conductor."""
 LABEL_STAGE = f"{GROUP}/stage"

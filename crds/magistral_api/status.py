@@ -25,17 +25,34 @@ class Condition(ApiModel):
 
 
 class StageStatus(ApiModel):
-    """One stage of the run. `attempt` counts from 1 and goes up when the operator starts the stage anew."""
+    """One stage of the run. `attempt` counts from 1 and goes up when the operator starts the stage anew.
+
+    `Failed` in a run that goes on: the next attempt waits for its back-off.
+    """
 
     name: StageName
     state: StageState = "Pending"
     attempt: int = 0
+    restarts: int = Field(0, description="Attempts that failed; more than failurePolicy.maxRestarts fail the run.")
     step: int = 0
     total_steps: int = 0
     start_time: str | None = None
     completion_time: str | None = None
     reason: str | None = None
     message: str | None = None
+    outputs: dict[str, str] = Field(default_factory=dict, description="What later stages start from.")
+
+
+class PodRestarts(ApiModel):
+    """One pod as last seen. A pod that replaces another inherits its restarts and one more."""
+
+    uid: str
+    inherited: int = 0
+    own: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.inherited + self.own
 
 
 class RoleStatus(ApiModel):
@@ -44,9 +61,9 @@ class RoleStatus(ApiModel):
     name: str
     ready: int = 0
     desired: int = 0
-    restarts: int = 0
-    pods: dict[str, int] = Field(
-        default_factory=dict, description="Pod UID to container restarts seen; the base of `restarts`.")
+    restarts: int = Field(0, description="Of trainers, which restart as one group: the most of any one pod.")
+    pods: dict[str, PodRestarts] = Field(
+        default_factory=dict, description="Pod name to restarts seen; the base of `restarts`.")
 
 
 class CheckpointRef(ApiModel):
