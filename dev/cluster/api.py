@@ -24,9 +24,7 @@ class Api:
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
         ).open
 
-    def request(
-        self, method: str, path: str, body: Any = None, content_type: str = "application/json"
-    ) -> bytes:
+    def request(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> bytes:
         """The answer's body. Raises OSError when the server does not answer or refuses."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(

@@ -64,9 +64,7 @@ def _kubernetes(name: str, seconds: int) -> Program:
 
 
 def _containerd(name: str, seconds: int) -> Program:
-    return Program(
-        "containerd", f"github.com/containerd/containerd/v2/cmd/{name}", seconds, tags=CONTAINERD_TAGS
-    )
+    return Program("containerd", f"github.com/containerd/containerd/v2/cmd/{name}", seconds, tags=CONTAINERD_TAGS)
 
 
 PROGRAMS: dict[str, Program] = {
@@ -76,7 +74,6 @@ PROGRAMS: dict[str, Program] = {
     "kube-scheduler": _kubernetes("kube-scheduler", 50),
     "kubelet": _kubernetes("kubelet", 30),
     "kube-proxy": _kubernetes("kube-proxy", 15),
-    "kubectl": _kubernetes("kubectl", 30),
     "containerd": _containerd("containerd", 60),
     "containerd-shim-runc-v2": _containerd("containerd-shim-runc-v2", 5),
     "ctr": _containerd("ctr", 10),
@@ -84,12 +81,11 @@ PROGRAMS: dict[str, Program] = {
     "crictl": Program("crictl", "sigs.k8s.io/cri-tools/cmd/crictl", 30),
     "coredns": Program("coredns", "github.com/coredns/coredns", 100),
     "minio": Program("minio", "github.com/minio/minio", 130),
-    "helm": Program("helm", "helm.sh/helm/v4/cmd/helm", 60),
     "kwok": Program("kwok", "sigs.k8s.io/kwok/cmd/kwok", 60),
 }
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager")
 NODE = ("kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "runc", "crictl")
-CLUSTER = (*CONTROL_PLANE, "kube-scheduler", *NODE, "coredns", "kubectl", "helm")
+CLUSTER = (*CONTROL_PLANE, "kube-scheduler", *NODE, "coredns")
 
 
 def path(name: str) -> Path:
@@ -125,6 +121,7 @@ def _build(name: str, number: int, total: int) -> None:
             command,
             cwd=GO_MODULES / program.module,
             env=environment,
+            check=False,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -83,9 +83,7 @@ def _named(content: dict[str, Any], kind: str, name: str) -> Any:
         if entry["name"] == name:
             return entry
     found = ", ".join(sorted(entry["name"] for entry in content[kind])) or "none"
-    raise ClusterError(
-        f"kubeconfig: {kind} has no {name!r}; found: {found}. Set CONTEXT to one of the contexts"
-    )
+    raise ClusterError(f"kubeconfig: {kind} has no {name!r}; found: {found}. Set CONTEXT to one of the contexts")
 
 
 def _absolute(entry: dict[str, Any], directory: Path) -> dict[str, Any]:

@@ -61,9 +61,7 @@ def terminate(who: Identity, grace_s: float = 10.0) -> None:
             if select.select([handle], [], [], patience)[0]:
                 break
         else:
-            raise ClusterError(
-                f"process {who.pid} is still there after SIGKILL; see `ps -o stat,wchan {who.pid}`"
-            )
+            raise ClusterError(f"process {who.pid} is still there after SIGKILL; see `ps -o stat,wchan {who.pid}`")
     finally:
         os.close(handle)
     with contextlib.suppress(ChildProcessError):
@@ -88,9 +86,7 @@ class Processes:
 
     def names(self) -> list[str]:
         """Recorded processes, oldest first, dead or alive."""
-        return [
-            file.stem for file in sorted(self.pids.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
-        ]
+        return [file.stem for file in sorted(self.pids.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)]
 
     def find(self, name: str) -> Identity | None:
         """The recorded process if it still runs."""
