@@ -1,0 +1,47 @@
+# Two commands do everything: `make demo` and `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON_BIN := .venv/bin
+CRD_FOLDERS := crds charts/magistral-operator/files/crds
+
+help:  ## List the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+venv:  ## Python environment from the hashed locks
+	@dev/venv.sh
+
+demo: venv  ## The main job: teacher, student, evaluation, on a real cluster
+	@$(PYTHON_BIN)/python -m dev.demo
+
+test: venv  ## All suites; counts printed
+	@$(PYTHON_BIN)/python -m dev.test
+
+unit: venv  ## The quick suite
+	@$(PYTHON_BIN)/pytest -q tests/unit
+
+lint: venv  ## ruff, mypy --strict, import borders, generated CRDs up to date
+	@$(PYTHON_BIN)/ruff check .
+	@$(PYTHON_BIN)/mypy
+	@$(PYTHON_BIN)/lint-imports
+	@for folder in $(CRD_FOLDERS); do rm -rf build/crds; mkdir -p build/crds; $(PYTHON_BIN)/python -m magistral_api.crd build/crds >/dev/null; \
+	  for crd in build/crds/*.yaml; do diff -u $$folder/$$(basename $$crd) $$crd || { echo "run make crds"; exit 1; }; done; done
+
+crds: venv  ## Generate the CRDs from the models
+	@$(PYTHON_BIN)/python -m magistral_api.crd $(CRD_FOLDERS)
+
+cluster-up: venv  ## Start the local cluster
+	@$(PYTHON_BIN)/python -m dev.cluster up
+
+cluster-down: venv  ## Stop what cluster-up started, leave nothing behind
+	@$(PYTHON_BIN)/python -m dev.cluster down
+
+cluster-status: venv  ## What runs
+	@$(PYTHON_BIN)/python -m dev.cluster status
+
+images: venv  ## Build the images; import them into the local cluster when it is up
+	@$(PYTHON_BIN)/python -m dev.images build
+
+lock: venv  ## Resolve locks/*.in into hashed locks
+	@dev/lock.sh
+
+.PHONY: help venv demo test unit lint crds cluster-up cluster-down cluster-status images lock
