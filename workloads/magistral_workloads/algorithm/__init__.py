@@ -1,0 +1,1 @@
+"""Pure functions of the recipe: no network, no files, no clock."""
