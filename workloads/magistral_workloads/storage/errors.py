@@ -3,7 +3,14 @@
 from typing import Final
 
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, NameResolutionError, SSLError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    MaxRetryError,
+    NameResolutionError,
+    ReadTimeoutError,
+    SSLError,
+)
 
 from magistral_api.runtime import Storage
 
@@ -95,7 +102,7 @@ def _transport(error: BaseException) -> str:
         cause = error.reason
     if isinstance(cause, NameResolutionError):
         return "has a host name that nobody knows"
-    if isinstance(cause, ConnectTimeoutError):
+    if isinstance(cause, (ConnectTimeoutError, ReadTimeoutError)):
         return "does not answer (timed out)"
     if isinstance(cause, SSLError):
         return f"has a certificate that is not trusted here ({cause})"
