@@ -4,11 +4,11 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from magistral_api.runtime import SecretRef, Storage
 from minio import Minio
 
 from dev.cluster import control_plane as planes
 from dev.cluster import minio as servers
+from magistral_api.runtime import SecretRef, Storage
 from magistral_workloads.storage import ObjectStore
 
 

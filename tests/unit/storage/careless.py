@@ -58,9 +58,9 @@ def careless(upstream: str, *, honour: bool = False, lose_answers: int = 0, cut_
                 return
             self.wfile.write(data)
 
-        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = forward
+        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = forward  # noqa: N815
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *args: object) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)

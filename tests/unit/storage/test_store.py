@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from magistral_api.runtime import Storage
 
 from dev.cluster.minio import Store
+from magistral_api.runtime import Storage
 from magistral_workloads.storage import ObjectAt, ObjectStore, StorageError, probe
 from magistral_workloads.storage.store import PART_BYTES
 from tests.unit.storage.careless import careless
@@ -120,7 +120,8 @@ def test_a_wrong_key_names_the_secret_and_never_shows_it(s3_server: Store, s3_st
         assert reason_of(lambda store=store: store.put_conditionally("a", b"x")).reason == "AccessDenied"
 
 
-@pytest.mark.parametrize(("access", "secret", "key"), [("", "s", "accessKey"), ("a", "", "secretKey"), ("a", "s\n", "secretKey")])
+@pytest.mark.parametrize(
+    ("access", "secret", "key"), [("", "s", "accessKey"), ("a", "", "secretKey"), ("a", "s\n", "secretKey")])
 def test_credentials_that_cannot_be_right_are_refused_at_once(
         s3_storage: Storage, access: str, secret: str, key: str) -> None:
     error = reason_of(lambda: ObjectStore(s3_storage, access, secret))

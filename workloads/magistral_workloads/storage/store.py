@@ -85,14 +85,20 @@ class ObjectStore:
                             region=storage.region, secure=endpoint.scheme == "https", http_client=self._http)
 
     @classmethod
+    def connect(cls, storage: Storage, environ: Mapping[str, str] = os.environ, *, owner: str = "MagistralRuntime",
+                connect_seconds: float = CONNECT_SECONDS, read_seconds: float = READ_SECONDS,
+                retries: int = RETRIES) -> "ObjectStore":
+        """With AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the environment. Raises StorageError without them."""
+        return cls(storage, environ.get("AWS_ACCESS_KEY_ID", ""), environ.get("AWS_SECRET_ACCESS_KEY", ""), owner=owner,
+                   connect_seconds=connect_seconds, read_seconds=read_seconds, retries=retries)
+
+    @classmethod
     def of(cls, config: StageConfig, environ: Mapping[str, str] = os.environ, *,
            connect_seconds: float = CONNECT_SECONDS, read_seconds: float = READ_SECONDS,
            retries: int = RETRIES) -> "ObjectStore":
         """The run's bucket, with the credentials of the pod's environment."""
-        return cls(config.storage,
-                   environ.get("AWS_ACCESS_KEY_ID", ""), environ.get("AWS_SECRET_ACCESS_KEY", ""),
-                   owner=f"MagistralRuntime/{config.spec.runtime_ref.name}",
-                   connect_seconds=connect_seconds, read_seconds=read_seconds, retries=retries)
+        return cls.connect(config.storage, environ, owner=f"MagistralRuntime/{config.spec.runtime_ref.name}",
+                           connect_seconds=connect_seconds, read_seconds=read_seconds, retries=retries)
 
     def locate(self, uri: str) -> tuple["ObjectStore", str]:
         """The store of the URI's bucket (same server and credentials), and the key. Raises ValueError."""
