@@ -120,9 +120,9 @@ def controller_manager(layout: Layout, kubeconfig: Path, port: int) -> list[str]
     ]
 
 
-def scheduler(layout: Layout, kubeconfig: Path, port: int) -> list[str]:
+def scheduler(binary: Path, kubeconfig: Path, port: int) -> list[str]:
     return [
-        str(layout.binaries["kube-scheduler"]),
+        str(binary),
         f"--kubeconfig={kubeconfig}",
         "--leader-elect=false",
         "--bind-address=127.0.0.1",

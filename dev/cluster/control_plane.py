@@ -61,21 +61,22 @@ def control_plane(*, controllers: bool = False, directory: Path | None = None) -
     with ExitStack() as stack:
         if directory is None:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="control-plane-")))
-        stack.callback(stop, directory)
-        yield start(directory, controllers=controllers, with_parent=True)
+        processes = Processes.within(directory)
+        stack.callback(processes.stop_all)
+        yield start(directory, processes, controllers=controllers, with_parent=True)
 
 
 def start(
     directory: Path,
+    processes: Processes,
     *,
     controllers: bool,
     address: str = LOOPBACK,
     port: int | None = None,
     with_parent: bool = False,
 ) -> ControlPlane:
-    """Start what is missing of it in `directory`; `stop(directory)` undoes it."""
+    """Start it with data and keys in `directory`; `processes.stop_all()` stops it."""
     built = binaries.ensure(["etcd", "kube-apiserver", *(["kube-controller-manager"] if controllers else [])])
-    processes = Processes(directory)
     shutil.rmtree(directory / "etcd", ignore_errors=True)
     authority = Authority(directory / "pki")
     advertised = address != LOOPBACK
@@ -127,12 +128,6 @@ def start(
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         processes.wait_ready("kube-controller-manager", lambda: api.exists(account), READY_S)
     return plane
-
-
-def stop(directory: Path) -> list[str]:
-    """Stop every process started in `directory`, the last first. Returns the names of those that ran."""
-    processes = Processes(directory)
-    return [name for name in reversed(processes.names()) if processes.stop(name)]
 
 
 def free_ports(count: int) -> list[int]:

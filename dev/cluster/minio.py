@@ -50,7 +50,7 @@ def minio(directory: Path | None = None) -> Iterator[Store]:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="minio-")))
         port, console_port = free_ports(2)
         store = Store(f"{LOOPBACK}:{port}", secrets.token_hex(8), directory, secrets.token_hex(20))
-        processes = Processes(directory)
+        processes = Processes.within(directory)
         stack.callback(processes.stop, "minio")
         processes.start(
             "minio",

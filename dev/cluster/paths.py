@@ -7,12 +7,12 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GO_MODULES = REPOSITORY / "dev" / "go"
-CONFIG = Path(__file__).resolve().parent / "config"
 
 STATE = REPOSITORY / ".cluster"
 KUBECONFIG = STATE / "kubeconfig"
 
-# Unix socket paths end at 108 bytes and pods mount file systems here, so neither lies in the clone.
+# Not in the clone: what runs must still be found after `git clean`, socket paths end at 108 bytes, and volumes
+# of pods are mounts.
 RUN = Path("/run/magistral-cluster")
 NODES = Path("/var/lib/magistral-cluster")
 

@@ -75,11 +75,16 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 class Processes:
-    """The processes of one directory: `pids/NAME.json` and `logs/NAME.log`."""
+    """Processes recorded as `NAME.json` in `pids`, with their output in `NAME.log` in `logs`."""
 
-    def __init__(self, directory: Path) -> None:
-        self.pids = directory / "pids"
-        self.logs = directory / "logs"
+    def __init__(self, pids: Path, logs: Path) -> None:
+        self.pids = pids
+        self.logs = logs
+
+    @classmethod
+    def within(cls, directory: Path) -> Processes:
+        """Records and logs in one directory."""
+        return cls(directory / "pids", directory / "logs")
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
@@ -122,6 +127,10 @@ class Processes:
         who = identify(child.pid)
         if who is None:
             raise self.failure(name, "ended at once")
+        self.adopt(name, who)
+
+    def adopt(self, name: str, who: Identity) -> None:
+        """Record `who` as the process called `name`."""
         record = self.pids / f"{name}.json"
         record.with_suffix(".new").write_text(json.dumps(asdict(who)))
         record.with_suffix(".new").replace(record)
@@ -133,6 +142,10 @@ class Processes:
             terminate(who, grace_s)
         (self.pids / f"{name}.json").unlink(missing_ok=True)
         return who is not None
+
+    def stop_all(self) -> list[str]:
+        """Stop every recorded process, the last first. Returns the names of those that ran."""
+        return [name for name in reversed(self.names()) if self.stop(name)]
 
     def wait_ready(self, name: str, probe: Callable[[], str | None], timeout_s: float) -> None:
         """Ask `probe` until it returns None (ready); else its text says what is missing.

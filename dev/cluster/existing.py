@@ -1,0 +1,51 @@
+"""Way 1: a cluster of the user's, named by KUBECONFIG or CONTEXT, used only after they agreed to that context."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dev.cluster import kubeconfig
+from dev.cluster.commands import run
+from dev.cluster.errors import ClusterError
+from dev.cluster.paths import KUBECONFIG
+from dev.cluster.progress import say
+
+
+def up(files: Sequence[Path], context: str) -> None:
+    """Copy the one context, once agreed to, into our kubeconfig and see that it answers.
+
+    Raises ClusterError when the context is not there, was not agreed to, or does not answer.
+    """
+    content = kubeconfig.load(list(files) or [Path.home() / ".kube" / "config"])
+    name = context or content["current-context"]
+    if not name:
+        raise ClusterError("the kubeconfig has no current-context: set CONTEXT to the one to use")
+    chosen = kubeconfig.cut(content, name)
+    agree(name, kubeconfig.server(chosen))
+    kubeconfig.write(KUBECONFIG, chosen)
+    status()
+
+
+def agree(context: str, server: str) -> None:
+    """Ask on a terminal, else want CONFIRM=1. Raises ClusterError without a yes."""
+    question = f"This will create and delete objects in context {context!r} ({server})."
+    if os.environ.get("CONFIRM") == "1":
+        say(f"{question} CONFIRM=1 agrees.")
+        return
+    if not sys.stdin.isatty():
+        raise ClusterError(f"{question} Nobody can be asked here: set CONFIRM=1 to agree")
+    if input(f"{question} Type the context's name to agree: ").strip() != context:
+        raise ClusterError("not agreed; nothing was done")
+
+
+def status() -> bool:
+    """Say whether the chosen context answers. Raises ClusterError when it does not."""
+    answer = run(
+        ["kubectl", f"--kubeconfig={KUBECONFIG}", "get", "--raw", "/readyz", "--request-timeout=10s"],
+        environment=os.environ,
+    )
+    say(f"the cluster of KUBECONFIG={KUBECONFIG} answers: {answer.strip()}")
+    return True
