@@ -1,10 +1,11 @@
 """Building blocks of the API models: camelCase on the wire, closed objects, CEL rules beside the fields they guard."""
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 _DURATION = r"^([0-9]+(s|m|h|d))+$"
@@ -23,6 +24,17 @@ Duration = Annotated[str, Field(max_length=32, pattern=_DURATION)]
 """As Kubernetes writes it: `90s`, `30m`, `12h`, `1h30m`."""
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def _finite(metrics: Any) -> Any:
+    if not isinstance(metrics, dict):
+        return metrics
+    return {name: value for name, value in metrics.items()
+            if value is not None and not (isinstance(value, float) and not math.isfinite(value))}
+
+
+Metrics = Annotated[dict[str, float], BeforeValidator(_finite)]
+"""Named numbers. What is not finite is left out: JSON has no word for it, and one NaN must not lose a report."""
 
 
 def seconds(duration: str) -> int:

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from magistral_api.base import ApiModel, Cel, Digest, Name, ObjectUri
+from magistral_api.base import ApiModel, Cel, Digest, Metrics, Name, ObjectUri
 from magistral_api.status import Condition, StageName
 
 
@@ -20,7 +20,7 @@ class CheckpointSpec(ApiModel):
     uri: ObjectUri
     size_bytes: int = Field(ge=0)
     policy_version: int = Field(0, ge=0)
-    metrics: dict[str, float] = Field(default_factory=dict)
+    metrics: Metrics = Field(default_factory=dict)
 
     cel: ClassVar[tuple[Cel, ...]] = (
         Cel("self == oldSelf", "a Checkpoint is immutable: its digest names these bytes for ever"),

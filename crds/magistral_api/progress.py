@@ -7,20 +7,20 @@ from typing import Literal
 
 from pydantic import Field
 
-from magistral_api.base import ApiModel
+from magistral_api.base import ApiModel, Digest, Metrics, ObjectUri
 from magistral_api.status import RLStatus, StageName, SuiteResult
 
 
 class CheckpointRecord(ApiModel):
     """A commit, as the process that made it reports it. Becomes a Checkpoint object."""
 
-    step: int
-    digest: str
-    parent_digest: str | None = None
-    uri: str
-    size_bytes: int
-    policy_version: int = 0
-    metrics: dict[str, float] = Field(default_factory=dict)
+    step: int = Field(ge=0)
+    digest: Digest
+    parent_digest: Digest | None = None
+    uri: ObjectUri
+    size_bytes: int = Field(ge=0)
+    policy_version: int = Field(0, ge=0)
+    metrics: Metrics = Field(default_factory=dict)
 
 
 class StageProgress(ApiModel):
@@ -33,7 +33,7 @@ class StageProgress(ApiModel):
     total_steps: int = 0
     reason: str | None = Field(None, description="CamelCase, a constant; set when state is Failed.")
     message: str | None = Field(None, description="Object, field, found, expected, what to do.")
-    metrics: dict[str, float] = Field(default_factory=dict)
+    metrics: Metrics = Field(default_factory=dict)
     checkpoints: list[CheckpointRecord] = Field(default_factory=list, description="The newest 20, oldest first.")
     outputs: dict[str, str] = Field(default_factory=dict, description="What later stages start from.")
     rl: RLStatus | None = None

@@ -1,0 +1,113 @@
+"""From what is there to what should be: the fewest applies and deletes, none when nothing differs."""
+
+from magistral_api.names import LABEL_ATTEMPT, LABEL_STAGE
+from magistral_operator import constants, pods
+from magistral_operator.build.access import token
+from magistral_operator.build.checkpoint import ready as checkpoint_ready
+from magistral_operator.case import Case
+from magistral_operator.diff import ANNOTATION_APPLIED, annotated, annotation, digest, holds, stamped
+from magistral_operator.kinds import WORKLOADS
+from magistral_operator.plan import Deletion, Key, Manifest, Plan, key_of
+from magistral_operator.policies import pod_problems
+
+_WORKLOADS = {kind.name for kind in WORKLOADS}
+_RETRY_S = 5.0
+"""Deletions end with a watch event; this is for the event that never comes."""
+
+
+def children(case: Case, plan: Plan, wanted: list[Manifest]) -> None:
+    """Add to the plan what turns the observed children into the wanted ones."""
+    taken = {key_of(manifest) for manifest in case.observed.leftovers}
+    plan.delete += [_deletion(manifest) for manifest in case.observed.leftovers if not _ending(manifest)]
+    if taken:
+        case.wake_in(_RETRY_S)
+    for manifest in wanted:
+        if key_of(manifest) not in taken:
+            _one(case, plan, manifest)
+    new_pods = any(manifest["kind"] in _WORKLOADS and key_of(manifest) not in case.observed.children
+                   for manifest in plan.apply)
+    if new_pods or pod_problems.volume_may_be_missing(case):
+        plan.token = token(case)
+
+
+def idle(case: Case, plan: Plan, wanted: set[Key]) -> None:
+    """Delete workloads that nothing needs any more. Ended Jobs stay with their logs."""
+    plan.delete += [_deletion(live) for key, live in case.observed.children.items()
+                    if key[0] in _WORKLOADS and key not in wanted
+                    and not _ending(live) and not _kept_for_its_log(case, live)]
+
+
+def _one(case: Case, plan: Plan, manifest: Manifest) -> None:
+    live, kind = case.observed.children.get(key_of(manifest)), manifest["kind"]
+    if kind in _WORKLOADS:
+        manifest = annotated(manifest, constants.ANNOTATION_TEMPLATE, digest(manifest["spec"]["template"]))
+    if live is None:
+        plan.apply.append(stamped(manifest))
+    elif _ending(live):
+        case.wake_in(_RETRY_S)
+    elif _must_go_first(case, live, manifest):
+        plan.delete.append(_deletion(live))
+        case.wake_in(_RETRY_S)
+    elif kind != "Job" or not _template_differs(live, manifest):
+        _update(case, plan, live, manifest)
+    if kind == "Checkpoint" and not (live and pods.condition(live, "Ready")):
+        plan.apply_status.append(checkpoint_ready(manifest, case.timestamp))
+
+
+def _update(case: Case, plan: Plan, live: Manifest, manifest: Manifest) -> None:
+    if manifest["kind"] in _WORKLOADS and _template_differs(live, manifest) and not _stuck(case, live):
+        # Runtime or operator changed since these pods were made: pods that run are never restarted for it.
+        manifest = {**manifest, "spec": {**manifest["spec"], "template": live["spec"]["template"]}}
+        made_from = annotation(live, constants.ANNOTATION_TEMPLATE) or ""
+        manifest = annotated(manifest, constants.ANNOTATION_TEMPLATE, made_from)
+    manifest = stamped(manifest)
+    if holds(manifest, live):
+        return
+    if annotation(live, ANNOTATION_APPLIED) == annotation(manifest, ANNOTATION_APPLIED):
+        name = manifest["metadata"]["name"]
+        case.note(constants.DRIFT_CORRECTED, f"{manifest['kind']} {name} was changed by others; set back")
+    plan.apply.append(manifest)
+
+
+def _must_go_first(case: Case, live: Manifest, manifest: Manifest) -> bool:
+    """The object cannot become the wanted one: it is of another attempt, or immutable and wrong."""
+    if manifest["kind"] == "Checkpoint":
+        # A later attempt committed the same step again; a Checkpoint never changes, so another takes its name.
+        return bool(live["spec"]["digest"] != manifest["spec"]["digest"])
+    if manifest["kind"] not in _WORKLOADS:
+        return False
+    if live["metadata"].get("labels", {}).get(LABEL_ATTEMPT) != manifest["metadata"]["labels"].get(LABEL_ATTEMPT):
+        return True
+    return manifest["kind"] == "Job" and _template_differs(live, manifest) and _stuck(case, live)
+
+
+def _template_differs(live: Manifest, manifest: Manifest) -> bool:
+    """Whether the operator wants other pods now than when it made the workload. Drift by others is not meant."""
+    template = constants.ANNOTATION_TEMPLATE
+    return manifest["kind"] in _WORKLOADS and annotation(live, template) != annotation(manifest, template)
+
+
+def _stuck(case: Case, live: Manifest) -> bool:
+    """Some pod cannot run and none ever did: a corrected runtime may be what it waits for."""
+    labels = live["spec"]["template"]["metadata"]["labels"]
+    own = [pod for pod in case.observed.pods if labels.items() <= pod["metadata"].get("labels", {}).items()]
+    return any(pod_problems.of(case, pod) for pod in own) and not any(pods.started(pod) for pod in own)
+
+
+def _kept_for_its_log(case: Case, live: Manifest) -> bool:
+    if live["kind"] != "Job":
+        return False
+    known = case.stage(live["metadata"]["labels"].get(LABEL_STAGE))
+    ended = any(pods.condition(live, kind).get("status") == "True" for kind in ("Complete", "Failed"))
+    # Right after its report of success a Job still winds down; it is left to end by itself.
+    return ended or (known is not None and known.state == "Succeeded")
+
+
+def _ending(manifest: Manifest) -> bool:
+    return "deletionTimestamp" in manifest["metadata"]
+
+
+def _deletion(manifest: Manifest) -> Deletion:
+    # Foreground: a workload's name is free only when its pods are gone, so two attempts never run at once.
+    return Deletion(manifest["kind"], manifest["metadata"]["name"], manifest["metadata"]["uid"],
+                    "Foreground" if manifest["kind"] in _WORKLOADS else "Background")

@@ -1,0 +1,166 @@
+"""The API server behind a few verbs on plain dictionaries. Blocking: use threads. Every call has a time limit."""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import urllib3
+from kubernetes import client, config
+
+from magistral_operator import metrics
+from magistral_operator.constants import FIELD_MANAGER
+from magistral_operator.kinds import Kind
+from magistral_operator.plan import Manifest
+
+TIMEOUT_S = (5, 30)
+"""Connect, read."""
+CONNECTIONS = 32
+REQUESTS_PER_SECOND, BURST = 200.0, 400.0
+"""Own limit, so that a thousand runs after a restart do not drown a small API server."""
+PAGE = 500
+_SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+class ApiError(Exception):
+    """The API server said no. `status` is HTTP's; `message` the server's words."""
+
+    def __init__(self, status: int, message: str, reason: str = "") -> None:
+        super().__init__(f"{status} {message}")
+        self.status, self.message, self.reason = status, message, reason
+
+    @property
+    def refused(self) -> bool:
+        """The same request would be refused again: the object is at fault, not the moment."""
+        return self.status in (400, 403, 404, 422)
+
+
+class Limiter:
+    """A token bucket for all threads. `clock` and `sleep` count seconds."""
+
+    def __init__(self, rate: float = REQUESTS_PER_SECOND, burst: float = BURST,
+                 clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._rate, self._burst, self._clock, self._sleep = rate, burst, clock, sleep
+        self._tokens, self._at, self._lock = burst, clock(), threading.Lock()
+
+    def wait(self) -> None:
+        """Take a token; sleeps until there is one."""
+        with self._lock:
+            now = self._clock()
+            self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate) - 1
+            self._at = now
+            debt = -self._tokens / self._rate
+        if debt > 0:
+            self._sleep(debt)
+
+
+class Kube:
+    """One authenticated connection pool."""
+
+    def __init__(self, api: client.ApiClient, limiter: Limiter | None = None) -> None:
+        self._api, self._limiter = api, limiter or Limiter()
+
+    @classmethod
+    def connect(cls) -> "Kube":
+        """From the pod's service account, else from the kubeconfig. Raises kubernetes.config.ConfigException."""
+        configuration = client.Configuration()
+        if os.environ.get("KUBERNETES_SERVICE_HOST"):
+            config.load_incluster_config(client_configuration=configuration)
+        else:
+            config.load_kube_config(client_configuration=configuration)
+        configuration.connection_pool_maxsize = CONNECTIONS
+        configuration.retries = urllib3.Retry(total=2, connect=2, read=0, status=0, backoff_factor=0.2)
+        return cls(client.ApiClient(configuration))
+
+    def get(self, kind: Kind, namespace: str | None, name: str) -> Manifest | None:
+        """The object, or None when there is none."""
+        try:
+            return self._call("GET", kind, kind.path(namespace, name))
+        except ApiError as error:
+            if error.status == 404 and error.reason == "NotFound":
+                return None
+            raise
+
+    def list(self, kind: Kind, namespace: str | None, labels: dict[str, str] | None = None) -> list[Manifest]:
+        """All objects of a kind, by equal labels. Each carries apiVersion and kind."""
+        query = {"limit": str(PAGE)}
+        if labels:
+            query["labelSelector"] = ",".join(f"{key}={value}" for key, value in labels.items())
+        items: list[Manifest] = []
+        while True:
+            page = self._call("GET", kind, kind.path(namespace), query=query)
+            items += [{"apiVersion": kind.api_version, "kind": kind.name, **item} for item in page["items"]]
+            following = page["metadata"].get("continue")
+            if not following:
+                return items
+            query["continue"] = following
+
+    def apply(self, kind: Kind, manifest: Manifest, subresource: str | None = None) -> Manifest:
+        """Server-side apply; fields that others took from us are taken back."""
+        meta = manifest["metadata"]
+        return self._call("PATCH", kind, kind.path(meta.get("namespace"), meta["name"], subresource), manifest,
+                          content_type="application/apply-patch+yaml",
+                          query={"fieldManager": FIELD_MANAGER, "force": "true"})
+
+    def create(self, kind: Kind, manifest: Manifest) -> Manifest:
+        return self._call("POST", kind, kind.path(manifest["metadata"].get("namespace")), manifest,
+                          query={"fieldManager": FIELD_MANAGER})
+
+    def replace(self, kind: Kind, manifest: Manifest) -> Manifest:
+        """PUT; a resourceVersion in the manifest is a precondition."""
+        meta = manifest["metadata"]
+        return self._call("PUT", kind, kind.path(meta.get("namespace"), meta["name"]), manifest,
+                          query={"fieldManager": FIELD_MANAGER})
+
+    def merge_status(self, kind: Kind, manifest: Manifest, patch: dict[str, Any]) -> Manifest:
+        """Merge patch of the status, only if the object is still the one that was read."""
+        meta = manifest["metadata"]
+        body = {"metadata": {"resourceVersion": meta["resourceVersion"], "uid": meta["uid"]}, "status": patch}
+        return self._call("PATCH", kind, kind.path(meta.get("namespace"), meta["name"], "status"), body,
+                          content_type="application/merge-patch+json", query={"fieldManager": FIELD_MANAGER})
+
+    def delete(self, kind: Kind, namespace: str | None, name: str, uid: str, propagation: str) -> None:
+        """Delete the object with this UID; one that is gone, or another of that name, is fine."""
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid},
+                "propagationPolicy": propagation}
+        try:
+            self._call("DELETE", kind, kind.path(namespace, name), body)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+
+    def _call(self, method: str, kind: Kind, path: str, body: Any = None, *, content_type: str = "application/json",
+              query: dict[str, str] | None = None) -> Manifest:
+        self._limiter.wait()
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        call = self._api.param_serialize(method, path, query_params=list((query or {}).items()), header_params=headers,
+                                         body=body, auth_settings=["BearerToken"])
+        try:
+            response = self._api.call_api(*call, _request_timeout=TIMEOUT_S)
+            data = response.read()
+        except (urllib3.exceptions.HTTPError, client.ApiException) as error:
+            metrics.API_ERRORS.labels(method, kind.name, "unreachable").inc()
+            raise ApiError(0, f"{method} {path}: the API server does not answer ({type(error).__name__})") from error
+        if response.status >= 400:
+            metrics.API_ERRORS.labels(method, kind.name, str(response.status)).inc()
+            raise _error(response.status, data)
+        answer: Manifest = json.loads(data)
+        return answer
+
+
+def own_namespace() -> str:
+    """Where the operator itself runs."""
+    if namespace := os.environ.get("POD_NAMESPACE"):
+        return namespace
+    return _SERVICE_ACCOUNT_NAMESPACE.read_text().strip() if _SERVICE_ACCOUNT_NAMESPACE.exists() else "default"
+
+
+def _error(status: int, data: bytes) -> ApiError:
+    try:
+        answer = json.loads(data)
+        return ApiError(status, answer.get("message") or answer.get("reason") or "", answer.get("reason") or "")
+    except (ValueError, AttributeError):
+        return ApiError(status, data.decode(errors="replace")[:300])

@@ -1,0 +1,94 @@
+"""Leader election through one Lease: expires in 15 s, given up after 10, tried every 2; released on a graceful stop."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import Executor
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from magistral_operator import metrics
+from magistral_operator.kinds import LEASE
+from magistral_operator.kube import ApiError, Kube
+from magistral_operator.plan import Manifest
+
+NAME = "magistral-operator"
+DURATION_S, GIVE_UP_S, RETRY_S = 15, 10, 2
+log = logging.getLogger("magistral")
+
+
+class Elector:
+    """Holds `leading` open while this replica has the Lease.
+
+    Expiry is judged by when *we* last saw the Lease change, never by comparing two machines' clocks.
+    """
+
+    def __init__(self, kube: Kube, threads: Executor, *, namespace: str, identity: str, leading: asyncio.Event,
+                 clock: Callable[[], float]) -> None:
+        self._kube, self._threads, self._namespace, self._identity = kube, threads, namespace, identity
+        self._leading, self._clock = leading, clock
+        self._seen: tuple[Any, float] = (None, 0.0)
+        self._renewed = 0.0
+
+    async def run(self) -> None:
+        """Try for ever. Cancel it, then `release`."""
+        while True:
+            try:
+                await self._try()
+            except ApiError as error:
+                log.warning("lease %s/%s: %s", self._namespace, NAME, error)
+            if self._leading.is_set() and self._clock() - self._renewed > GIVE_UP_S:
+                self._set(False, "not renewed in time")
+            await asyncio.sleep(RETRY_S)
+
+    async def release(self) -> None:
+        """Let another replica lead at once."""
+        if not self._leading.is_set():
+            return
+        self._set(False, "stopping")
+        lease = await self._call(partial(self._kube.get, LEASE, self._namespace, NAME))
+        if lease and lease["spec"].get("holderIdentity") == self._identity:
+            lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
+            await self._call(partial(self._kube.replace, LEASE, lease))
+
+    async def _try(self) -> None:
+        started = self._clock()
+        lease = await self._call(partial(self._kube.get, LEASE, self._namespace, NAME))
+        if lease is None:
+            await self._call(partial(self._kube.create, LEASE, self._claim(None)))
+        else:
+            if lease["metadata"]["resourceVersion"] != self._seen[0]:
+                self._seen = (lease["metadata"]["resourceVersion"], started)
+            holder = lease["spec"].get("holderIdentity")
+            age = started - self._seen[1]
+            if holder not in (None, "", self._identity) and age < lease["spec"].get("leaseDurationSeconds", DURATION_S):
+                if self._leading.is_set():
+                    self._set(False, f"taken by {holder}")
+                return
+            await self._call(partial(self._kube.replace, LEASE, self._claim(lease)))
+        # Counted from before the call: the others count from when it arrived, which is later.
+        self._renewed = started
+        if not self._leading.is_set():
+            self._set(True, "")
+
+    def _claim(self, lease: Manifest | None) -> Manifest:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        spec = dict(lease["spec"]) if lease else {}
+        if spec.get("holderIdentity") != self._identity:
+            spec |= {"acquireTime": now, "leaseTransitions": spec.get("leaseTransitions", 0) + 1 if lease else 0}
+        spec |= {"holderIdentity": self._identity, "leaseDurationSeconds": DURATION_S, "renewTime": now}
+        base = lease or {"apiVersion": LEASE.api_version, "kind": LEASE.name,
+                         "metadata": {"name": NAME, "namespace": self._namespace}}
+        return {**base, "spec": spec}
+
+    def _set(self, leading: bool, why: str) -> None:
+        log.info("%s", f"leading as {self._identity}" if leading else f"no longer leading: {why}")
+        metrics.LEADER.set(1 if leading else 0)
+        if leading:
+            self._leading.set()
+        else:
+            self._leading.clear()
+
+    async def _call(self, function: Callable[[], Any]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
