@@ -1,0 +1,1 @@
+"""Long-lived processes of a run: trainer, conductor, generator, verifier."""
