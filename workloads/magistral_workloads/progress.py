@@ -164,7 +164,7 @@ def reporting(config: StageConfig, client: httpx.Client) -> Iterator[Reporter]:
             log.exception("could not report")
         raise
     else:
-        reporter.finish(state="Succeeded", reason=None, message=None)
+        reporter.finish(state="Succeeded")
 
 
 def run_stage(body: Callable[[StageConfig, Reporter], None]) -> None:
