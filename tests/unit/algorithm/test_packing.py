@@ -1,0 +1,58 @@
+"""Greedy collation by property, and against arrival order."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from magistral_workloads.algorithm.packing import Cells, greedy, in_order, packed, padded, padding
+
+CAPACITY = 64
+LENGTHS = st.lists(st.integers(1, CAPACITY), max_size=40)
+CELLS = st.sampled_from([padded, packed])
+
+
+@given(LENGTHS, CELLS)
+def test_every_sequence_is_in_exactly_one_microbatch(lengths: list[int], cells: Cells) -> None:
+    for collate in (greedy, in_order):
+        placed = [index for members in collate(lengths, CAPACITY, cells) for index in members]
+        assert sorted(placed) == list(range(len(lengths)))
+
+
+@given(LENGTHS, CELLS)
+def test_no_microbatch_exceeds_its_tokens(lengths: list[int], cells: Cells) -> None:
+    for collate in (greedy, in_order):
+        assert all(cells([lengths[i] for i in members]) <= CAPACITY for members in collate(lengths, CAPACITY, cells))
+
+
+@given(LENGTHS)
+def test_no_two_packed_microbatches_would_fit_into_one(lengths: list[int]) -> None:
+    sums = [sum(lengths[i] for i in members) for members in greedy(lengths, CAPACITY, packed)]
+    assert all(one + other > CAPACITY for place, one in enumerate(sums) for other in sums[place + 1:])
+
+
+@given(LENGTHS, CELLS)
+def test_the_longest_comes_first(lengths: list[int], cells: Cells) -> None:
+    bins = greedy(lengths, CAPACITY, cells)
+    firsts = [lengths[members[0]] for members in bins]
+    assert firsts == sorted(firsts, reverse=True)
+    assert all([lengths[i] for i in m] == sorted((lengths[i] for i in m), reverse=True) for m in bins)
+
+
+@given(LENGTHS, CELLS)
+def test_padding_is_a_share(lengths: list[int], cells: Cells) -> None:
+    assert 0 <= padding(lengths, greedy(lengths, CAPACITY, cells), cells) < 1
+
+
+def test_greedy_collation_pads_less_than_arrival_order_on_skewed_lengths() -> None:
+    draw = random.Random(0)
+    lengths = [min(32768, max(1, int(draw.lognormvariate(8.7, 0.8)))) for _ in range(512)]
+    sorted_first, arrival = (padding(lengths, collate(lengths, 32768)) for collate in (greedy, in_order))
+    assert sorted_first < arrival
+    assert len(greedy(lengths, 32768)) <= len(in_order(lengths, 32768))
+
+
+def test_a_sequence_that_fits_no_microbatch_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ValueError, match=r"sequence of 65 tokens; expected at most 64\. Raise microbatchTokens"):
+        greedy([3, 65], CAPACITY)
