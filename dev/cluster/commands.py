@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping, Sequence
+from typing import IO
 
 from dev.cluster.errors import ClusterError
 from dev.cluster.processes import clean_environment
@@ -14,27 +15,36 @@ TIMEOUT_S = 60.0
 def run(
     command: Sequence[str],
     *,
-    input_text: str | None = None,
+    text: str = "",
+    stream: IO[bytes] | None = None,
     environment: Mapping[str, str] | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> str:
-    """Standard output of `command`. Raises ClusterError with its standard error when it fails or takes too long."""
+    """Standard output of `command`, whose standard input is `text` or, when given, `stream`.
+
+    Raises ClusterError with its standard error when it fails or takes too long.
+    """
     try:
-        done = subprocess.run(
+        child = subprocess.Popen(
             command,
-            input=input_text,
-            env=clean_environment(environment),
-            capture_output=True,
+            stdin=stream or subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=timeout_s,
-            check=False,
+            env=clean_environment(environment),
         )
-    except subprocess.TimeoutExpired as error:
-        raise ClusterError(f"`{' '.join(command)}` did not end within {timeout_s:.0f} s") from error
-    if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip())[-2000:]
-        raise ClusterError(f"`{' '.join(command)}` ended with {done.returncode}: {said}")
-    return done.stdout
+    except FileNotFoundError as error:
+        raise ClusterError(f"`{command[0]}` is not installed or not on PATH") from error
+    with child:
+        try:
+            output, complaint = child.communicate(None if stream else text, timeout=timeout_s)
+        except subprocess.TimeoutExpired as error:
+            child.kill()
+            raise ClusterError(f"`{' '.join(command)}` did not end within {timeout_s:.0f} s") from error
+    if child.returncode != 0:
+        said = (complaint.strip() or output.strip())[-2000:]
+        raise ClusterError(f"`{' '.join(command)}` ended with {child.returncode}: {said}")
+    return output
 
 
 def succeeds(command: Sequence[str], *, timeout_s: float = TIMEOUT_S) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from dev.cluster import kubeconfig
 from dev.cluster.commands import run
@@ -29,15 +30,16 @@ def up(files: Sequence[Path], context: str) -> None:
     status()
 
 
-def agree(context: str, server: str) -> None:
+def agree(context: str, server: str, environment: Mapping[str, str] = os.environ, answers: TextIO = sys.stdin) -> None:
     """Ask on a terminal, else want CONFIRM=1. Raises ClusterError without a yes."""
     question = f"This will create and delete objects in context {context!r} ({server})."
-    if os.environ.get("CONFIRM") == "1":
+    if environment.get("CONFIRM") == "1":
         say(f"{question} CONFIRM=1 agrees.")
         return
-    if not sys.stdin.isatty():
+    if not answers.isatty():
         raise ClusterError(f"{question} Nobody can be asked here: set CONFIRM=1 to agree")
-    if input(f"{question} Type the context's name to agree: ").strip() != context:
+    say(f"{question} Type the context's name to agree:")
+    if answers.readline().strip() != context:
         raise ClusterError("not agreed; nothing was done")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dev.cluster.errors import ClusterError
@@ -27,14 +27,14 @@ SYSCTLS = (
 )
 
 
-def remember(file: Path, mount_points: Iterable[Path]) -> None:
+def remember(file: Path, mount_points: Iterable[Path], sysctls: Sequence[str] = SYSCTLS) -> None:
     """Write down the machine's settings and make the mount points. A record left by a crash is kept: it is older."""
     if not file.exists():
-        sysctls = {name: value for name in SYSCTLS if (value := _read(name)) is not None}
+        values = {name: value for name in sysctls if (value := _read(name)) is not None}
         missing: list[str] = []
         for point in mount_points:
             missing += [str(part) for part in (point, *point.parents) if not part.exists() and str(part) not in missing]
-        file.write_text(json.dumps({"sysctls": sysctls, "directories": missing}, indent=2))
+        file.write_text(json.dumps({"sysctls": values, "directories": missing}, indent=2))
     for point in mount_points:
         point.mkdir(parents=True, exist_ok=True)
 

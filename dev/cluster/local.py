@@ -55,6 +55,9 @@ def up() -> None:
     with step("kube-proxy, CoreDNS"):
         _kube_proxy(plane, built)
         _coredns(plane, built)
+    dead, _ = _parts()
+    if dead:
+        raise PROCESSES.failure(dead[0], "ended soon after its start")
     say(f"up in {duration(time.monotonic() - began)}: pods {network.PODS}, services {control_plane.SERVICES}")
 
 

@@ -48,7 +48,7 @@ def up() -> None:
     run(["ip", "link", "set", BRIDGE, "up"])
     # Without it a service address that no rule translates yet would leave by the machine's default route.
     run(["ip", "route", "add", SERVICES, "dev", BRIDGE])
-    run(["nft", "-f", "-"], input_text=RULES)
+    run(["nft", "-f", "-"], text=RULES)
 
 
 def down() -> None:

@@ -9,6 +9,7 @@ services can be reached from it directly.
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,11 @@ from dev.cluster.host import CGROUP
 from dev.cluster.packages import CNI_PLUGINS
 from dev.cluster.paths import NODES, RUN, STATE, cache
 from dev.cluster.processes import Processes, identify
-from dev.cluster.progress import say, step
+from dev.cluster.progress import say
 
 READY_S = 90.0
 LEFTOVER_S = 300.0
+IMPORT_S = 1800.0
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Node:
         return {
             Path("/run/containerd"): self.run,
             Path("/run/netns"): self.run / "netns",
+            Path("/var/lib/cni"): self.run / "cni-results",
             Path("/var/lib/containerd"): self.images,
             Path("/var/lib/kubelet"): self.disk / "kubelet",
             Path("/var/log/containers"): self.disk / "containers",
@@ -82,8 +85,7 @@ def start(node: Node, plane: ControlPlane, built: Mapping[str, Path]) -> None:
     init = _open(node, plane.processes)
     inside = ["nsenter", f"--target={init}", "--mount", "--pid", "--"]
     _containerd(node, plane.processes, inside, built)
-    with step("importing the pause image"):
-        import_archive(node, built["ctr"], pause.archive())
+    import_archive(node, built["ctr"], pause.archive())
     _kubelet(node, plane, inside, built)
 
 
@@ -94,9 +96,22 @@ def remove(node: Node) -> None:
 
 
 def import_archive(node: Node, ctr: Path, archive: Path) -> None:
-    """Put an OCI archive into the node's image store. Layers are kept once, unpacked."""
-    command = [*_ctr(node, ctr), "images", "import", "--local", "--discard-unpacked-layers", str(archive)]
-    run(command, timeout_s=1800)
+    """Put an OCI archive or layout directory into the node's image store. Layers are kept once, unpacked.
+
+    An image whose name went to a newer one is dropped; a container that still runs from it goes on.
+    """
+    importing = [*_ctr(node, ctr), "images", "import", "--local", "--discard-unpacked-layers"]
+    if archive.is_dir():
+        with subprocess.Popen(["tar", "-C", str(archive), "-cf", "-", "."], stdout=subprocess.PIPE) as tar:
+            run([*importing, "-"], stream=tar.stdout, timeout_s=IMPORT_S)
+    else:
+        run([*importing, str(archive)], timeout_s=IMPORT_S)
+    # containerd also names every image by its config's digest, and such a name keeps the whole image.
+    held = present(node, ctr)
+    named = {digest for name, digest in held.items() if not name.startswith("sha256:")}
+    stale = [name for name, digest in held.items() if digest not in named]
+    if stale:
+        run([*_ctr(node, ctr), "images", "remove", *stale])
 
 
 def present(node: Node, ctr: Path) -> dict[str, str]:
@@ -111,7 +126,7 @@ def _ctr(node: Node, ctr: Path) -> list[str]:
 
 def _open(node: Node, processes: Processes) -> int:
     """Make the namespaces and mount into them. Returns the pid, on the machine, of their first process."""
-    namespaces = ["unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child=KILL"]
+    namespaces = ["unshare", "--mount", "--propagation=slave", "--pid", "--mount-proc", "--fork", "--kill-child=KILL"]
     processes.start(node.name, [*namespaces, "--", str(pause.ensure())])
     parent = processes.find(node.name)
     children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children") if parent else None

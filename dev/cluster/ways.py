@@ -33,12 +33,17 @@ class Facts:
     kind: bool
 
 
-def gather(environment: Mapping[str, str] = os.environ) -> Facts:
-    """Look at the environment and at Docker. Our own kubeconfig is no choice of the user's."""
+def named(environment: Mapping[str, str]) -> tuple[Path, ...]:
+    """Files in KUBECONFIG. Our own is no choice of the user's, so it does not count."""
     files = [Path(part).expanduser() for part in environment.get("KUBECONFIG", "").split(os.pathsep) if part]
+    return tuple(file for file in files if file.resolve() != KUBECONFIG.resolve())
+
+
+def gather() -> Facts:
+    """Look at the environment and at Docker."""
     return Facts(
-        kubeconfig=tuple(file for file in files if file.resolve() != KUBECONFIG.resolve()),
-        context=environment.get("CONTEXT", ""),
+        kubeconfig=named(os.environ),
+        context=os.environ.get("CONTEXT", ""),
         docker_answers=shutil.which("docker") is not None and succeeds(["docker", "info"], timeout_s=20),
         kind=shutil.which("kind") is not None,
     )
