@@ -3,6 +3,7 @@
 from typing import Literal
 
 from pydantic import Field
+from pydantic.config import JsonDict
 
 from magistral_api.base import ApiModel
 
@@ -10,7 +11,7 @@ Phase = Literal["Pending", "Running", "Suspended", "Succeeded", "Failed"]
 StageName = Literal["preflight", "curate", "sft", "select", "rl", "evaluate"]
 StageState = Literal["Pending", "Running", "Succeeded", "Failed"]
 
-_MAP_BY_NAME = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+_MAP_BY_NAME: JsonDict = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
 
 
 class Condition(ApiModel):

@@ -8,7 +8,7 @@ A crash after it leaves a status from which the same children follow again.
 import asyncio
 import logging
 import secrets
-import uuid
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from datetime import datetime
@@ -61,7 +61,8 @@ def event(run: Manifest, notice: Notice, now: datetime) -> Manifest:
     meta = run["metadata"]
     return {
         "apiVersion": "v1", "kind": "Event",
-        "metadata": {"name": f"{meta['name']}.{uuid.uuid4().hex[:16]}", "namespace": meta["namespace"]},
+        # As client-go names them: kubectl shows Events of one second in the order of their names.
+        "metadata": {"name": f"{meta['name']}.{time.time_ns():x}", "namespace": meta["namespace"]},
         "involvedObject": {"apiVersion": run["apiVersion"], "kind": run["kind"], "name": meta["name"],
                            "namespace": meta["namespace"], "uid": meta["uid"],
                            "resourceVersion": meta["resourceVersion"]},

@@ -99,8 +99,13 @@ def _kept_for_its_log(case: Case, live: Manifest) -> bool:
         return False
     known = case.stage(live["metadata"]["labels"].get(LABEL_STAGE))
     ended = any(pods.condition(live, kind).get("status") == "True" for kind in ("Complete", "Failed"))
-    # Right after its report of success a Job still winds down; it is left to end by itself.
-    return ended or (known is not None and known.state == "Succeeded")
+    if ended or known is None or known.state != "Succeeded":
+        return ended
+    # A Job that has just reported success winds down by itself, within reason.
+    rest = constants.WIND_DOWN_S - case.age(known.completion_time)
+    if rest > 0:
+        case.wake_in(rest)
+    return rest > 0
 
 
 def _ending(manifest: Manifest) -> bool:

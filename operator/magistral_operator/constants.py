@@ -82,6 +82,8 @@ NO_REPORT_GRACE_S = 30
 """A Job may be seen complete a moment before the report that preceded it."""
 CRASHES_BEFORE_STALLED = 3
 """Trainers restart by design when a peer dies; three restarts of one container are no coincidence."""
+WIND_DOWN_S = 120
+"""How long a Job may stay after its stage reported success: large models take a while to leave memory."""
 VOLUME_WAIT_S = 10
 """A pod that still creates its container after this may miss its token Secret."""
 

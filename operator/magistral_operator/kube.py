@@ -141,12 +141,14 @@ class Kube:
         try:
             response = self._api.call_api(*call, _request_timeout=TIMEOUT_S)
             data = response.read()
-        except (urllib3.exceptions.HTTPError, client.ApiException) as error:
+        except (urllib3.exceptions.HTTPError, client.ApiException) as failure:
             metrics.API_ERRORS.labels(method, kind.name, "unreachable").inc()
-            raise ApiError(0, f"{method} {path}: the API server does not answer ({type(error).__name__})") from error
+            raise ApiError(0, f"{method} {path}: no answer from the API server ({type(failure).__name__})") from failure
         if response.status >= 400:
-            metrics.API_ERRORS.labels(method, kind.name, str(response.status)).inc()
-            raise _error(response.status, data)
+            error = _error(response.status, data)
+            if (method, error.reason) != ("GET", "NotFound"):
+                metrics.API_ERRORS.labels(method, kind.name, str(response.status)).inc()
+            raise error
         answer: Manifest = json.loads(data)
         return answer
 

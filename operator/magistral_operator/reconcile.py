@@ -72,7 +72,7 @@ def _weigh(case: Case, verdict: Verdict) -> Verdict:
                        f"ConfigMap {case.name}-progress, key {case.current.name}: {fault}; do operator and workload "
                        "images have the same version?", "stalled")
     if case.observed.leftovers:
-        return Verdict(constants.REPLACING_LEFTOVERS, f"objects of an earlier run {case.name!r} are being removed first: "
+        return Verdict(constants.REPLACING_LEFTOVERS, f"objects of an earlier run {case.name!r} are being removed: "
                                                       f"{len(case.observed.leftovers)} left")
     return verdict
 
@@ -122,5 +122,12 @@ def _invalid(observed: Observed, now: datetime, faults: str) -> Plan:
 
 
 def _changed(observed: Observed, status: RunStatus) -> dict[str, Any] | None:
-    after = status.wire()
+    after = _without_empty(status.wire())
     return after if merge_patch(observed.run.get("status") or {}, after) else None
+
+
+def _without_empty(value: Any) -> Any:
+    """Lists and maps with nothing in them say nothing to a reader of `kubectl describe`."""
+    if isinstance(value, dict):
+        return {key: _without_empty(item) for key, item in value.items() if item not in ({}, [])}
+    return [_without_empty(item) for item in value] if isinstance(value, list) else value

@@ -49,8 +49,8 @@ def _uneven(case: Case) -> Iterator[Verdict]:
         if batch % world:
             yield _stalled(constants.WORLD_SIZE_MISMATCH,
                            f"{field}: {batch} sequences cannot be divided among {world} processes ({pods_field} {pods} "
-                           f"x processesPerPod {processes} of MagistralRuntime {case.runtime.metadata.name}); delete the "
-                           f"run and apply it with a multiple of {world}")
+                           f"x processesPerPod {processes} of MagistralRuntime {case.runtime.metadata.name}); delete "
+                           f"the run and apply it with a multiple of {world}")
 
 
 def _stalled(reason: str, message: str) -> Verdict:
