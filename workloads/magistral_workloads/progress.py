@@ -23,7 +23,6 @@ EXIT_USER_FAULT: Final = 64
 EXIT_INFRASTRUCTURE: Final = 1
 INTERVAL_SECONDS: Final = 1.0
 FINAL_SECONDS: Final = 60.0
-RETRY_SECONDS: Final = 2.0
 CHECKPOINTS: Final = 20
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -45,17 +44,20 @@ class UserFault(Exception):  # noqa: N818 - it is the data's fault, not an error
 class _ServiceAccount(httpx.Auth):
     """The pod's token, read anew at each request: the kubelet replaces the file before it expires."""
 
+    def __init__(self, token: Path) -> None:
+        self._token = token
+
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        request.headers["Authorization"] = f"Bearer {(SERVICE_ACCOUNT / 'token').read_text().strip()}"
+        request.headers["Authorization"] = f"Bearer {self._token.read_text().strip()}"
         yield request
 
 
-def in_cluster(environ: Mapping[str, str] = os.environ) -> httpx.Client:
+def in_cluster(environ: Mapping[str, str] = os.environ, account: Path = SERVICE_ACCOUNT) -> httpx.Client:
     """A client of the API server for a process in a pod. Raises KeyError, FileNotFoundError outside of one."""
     host, port = environ["KUBERNETES_SERVICE_HOST"], environ["KUBERNETES_SERVICE_PORT"]
     return httpx.Client(
-        base_url=f"https://{f'[{host}]' if ':' in host else host}:{port}", auth=_ServiceAccount(),
-        verify=ssl.create_default_context(cafile=SERVICE_ACCOUNT / "ca.crt"),
+        base_url=f"https://{f'[{host}]' if ':' in host else host}:{port}", auth=_ServiceAccount(account / "token"),
+        verify=ssl.create_default_context(cafile=account / "ca.crt"),
         timeout=httpx.Timeout(10.0, connect=3.0), trust_env=False)
 
 
@@ -104,8 +106,8 @@ class Reporter:
 
     def finish(self, **fields: Any) -> None:
         """Stop the thread and send the last word, for up to a minute. Raises httpx.HTTPError when it never arrived."""
-        self.update(**fields)
         with self._changed:
+            self.update(**fields)
             self._ended = True
             self._changed.notify_all()
         self._thread.join()
@@ -115,10 +117,10 @@ class Reporter:
                 self._send(self.progress)
                 return
             except httpx.HTTPError as error:
-                if self._clock() + RETRY_SECONDS > deadline:
+                if self._clock() + self._interval > deadline:
                     raise
                 log.warning("final report not sent yet: %s", error)
-            time.sleep(min(RETRY_SECONDS, self._final_seconds))
+            time.sleep(self._interval)
 
     def _send_changes(self) -> None:
         while True:

@@ -63,7 +63,8 @@ def test_the_data_set_has_the_teachers_own_words_and_the_report_says_why(
     assert report["sha256"] == made.sha256
     assert {step["name"]: step["dropped"] for step in report["funnel"]} == {
         "read": 0, "excludeSteps.before": 2, "graded": 0, "correct": 3, "excludeSteps.minCompletionTokens": 0,
-        "prompt": 0, "decontamination": 1, "maxGenerationsPerProblem": 2, "upsampleLowPassRates": 0, "generalInstruction": 0}
+        "prompt": 0, "decontamination": 1, "maxGenerationsPerProblem": 2, "upsampleLowPassRates": 0,
+        "generalInstruction": 0}
     assert report["problemsByPassRate"]["1.0"] == 2
 
 
