@@ -30,7 +30,10 @@ def up() -> int:
     elif way is Way.KIND:
         kind.up()
     else:
-        local.up()
+        try:
+            local.up()
+        except ClusterError as error:
+            raise ClusterError(f"{error}\n  `make cluster-down` clears away what was started") from error
     ways.record(way)
     say(f"export KUBECONFIG={KUBECONFIG}")
     return 0

@@ -45,8 +45,11 @@ def agree(context: str, server: str, environment: Mapping[str, str] = os.environ
 
 def status() -> bool:
     """Say whether the chosen context answers. Raises ClusterError when it does not."""
+    # `make venv` puts one beside this Python.
+    beside = Path(sys.executable).parent / "kubectl"
+    kubectl = str(beside) if beside.exists() else "kubectl"
     answer = run(
-        ["kubectl", f"--kubeconfig={KUBECONFIG}", "get", "--raw", "/readyz", "--request-timeout=10s"],
+        [kubectl, f"--kubeconfig={KUBECONFIG}", "get", "--raw", "/readyz", "--request-timeout=10s"],
         environment=os.environ,
     )
     say(f"the cluster of KUBECONFIG={KUBECONFIG} answers: {answer.strip()}")
