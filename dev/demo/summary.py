@@ -10,7 +10,6 @@ from typing import Any
 from magistral_api.manifest import MANIFEST
 from magistral_api.progress import StageProgress
 from magistral_workloads.storage import ObjectStore
-from magistral_workloads.storage.uri import parse
 
 
 @dataclass
@@ -41,7 +40,7 @@ def check_rl(checks: Checks, name: str, progress: StageProgress) -> None:
 def check_checkpoint(checks: Checks, store: ObjectStore, checkpoint: dict[str, Any]) -> None:
     """The digest in the Checkpoint object is what `sha256sum` says of the manifest's bytes."""
     spec = checkpoint["spec"]
-    _, prefix = parse(spec["uri"])
+    store, prefix = store.locate(spec["uri"])
     manifest = store.get(f"{prefix}/{MANIFEST}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / MANIFEST

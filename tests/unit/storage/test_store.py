@@ -143,7 +143,7 @@ def test_a_server_that_is_not_there_is_unreachable_for_every_call(s3_storage: St
     for call in calls:
         error = reason_of(call)
         assert error.reason == "StoreUnreachable"
-        assert f"MagistralRuntime/r spec.storage.endpoint: {dead.endpoint}" in error.message
+        assert f"MagistralRuntime/r spec.storage.endpoint: {dead.endpoint} cannot be reached" in error.message
 
 
 def test_a_server_that_takes_connections_but_never_answers_is_unreachable(s3_storage: Storage) -> None:

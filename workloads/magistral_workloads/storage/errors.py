@@ -8,6 +8,7 @@ from urllib3.exceptions import (
     HTTPError,
     MaxRetryError,
     NameResolutionError,
+    NewConnectionError,
     ReadTimeoutError,
     SSLError,
 )
@@ -102,7 +103,7 @@ def _transport(error: BaseException) -> str:
         cause = error.reason
     if isinstance(cause, NameResolutionError):
         return "has a host name that nobody knows"
-    if isinstance(cause, (ConnectTimeoutError, ReadTimeoutError)):
+    if isinstance(cause, (ConnectTimeoutError, ReadTimeoutError)) and not isinstance(cause, NewConnectionError):
         return "does not answer (timed out)"
     if isinstance(cause, SSLError):
         return f"has a certificate that is not trusted here ({cause})"
