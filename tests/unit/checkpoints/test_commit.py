@@ -159,7 +159,7 @@ def test_resume_falls_back_to_the_checkpoint_before_a_damaged_one(s3: ObjectStor
     flip(s3, damaged.uri, "state/rank-0.pt")
     assert fetch_newest(s3, UID, "rl", tmp_path / "to") == parent
     assert (tmp_path / "to/state/rank-0.pt").read_bytes() == b"state 1 0"
-    assert committed(s3, UID, "rl") == [parent], "every process passes over it from now on"
+    assert list(committed(s3, UID, "rl")) == [parent], "every process passes over it from now on"
     assert s3.head(f"{s3.locate(damaged.uri)[1]}/{QUARANTINED}") is not None
 
 

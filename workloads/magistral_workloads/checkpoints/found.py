@@ -2,7 +2,9 @@
 
 import json
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -65,17 +67,19 @@ def read_manifest(store: ObjectStore, prefix: str) -> Checkpoint:
     return Checkpoint(uri, digest(data), manifest)
 
 
-def committed(store: ObjectStore, uid: str, stage: str) -> list[Checkpoint]:
-    """Committed checkpoints of a stage that are whole and not quarantined, newest first.
+def committed(store: ObjectStore, uid: str, stage: str) -> Iterator[Checkpoint]:
+    """Committed checkpoints of a stage that are whole and not quarantined, newest first, read as they are asked for.
 
     One listing finds manifests and sizes: a checkpoint of which an object is absent or of another size is left out.
     Of two attempts at one step the later commit comes first.
     """
-    listed = {found.key: found for found in store.list(f"{run_prefix(uid)}/{stage}/steps/")}
-    found: list[tuple[tuple[int, float, str], Checkpoint]] = []
-    for key, info in listed.items():
-        prefix, _, name = key.rpartition("/")
-        if name != MANIFEST or f"{prefix}/{QUARANTINED}" in listed:
+    root = f"{run_prefix(uid)}/{stage}/steps/"
+    listed = {found.key: found for found in store.list(root)}
+    sizes = {key: info.size for key, info in listed.items()}
+    manifests = [info for key, info in listed.items() if key.endswith(f"/{MANIFEST}")]
+    for info in sorted(manifests, key=lambda info: (_step(info.key, root), info.modified), reverse=True):
+        prefix = info.key.rpartition("/")[0]
+        if f"{prefix}/{QUARANTINED}" in listed:
             continue
         try:
             checkpoint = read_manifest(store, prefix)
@@ -84,25 +88,33 @@ def committed(store: ObjectStore, uid: str, stage: str) -> list[Checkpoint]:
                 raise
             log.warning("checkpoint left out: %s", error)
             continue
-        sizes = {entry.key: listed[at].size if (at := f"{prefix}/{entry.key}") in listed else None
-                 for entry in checkpoint.manifest.objects}
-        torn = [entry.key for entry in checkpoint.manifest.objects if sizes[entry.key] != entry.size]
-        if torn or (checkpoint.manifest.run_uid, checkpoint.manifest.stage) != (uid, stage):
-            log.warning("checkpoint left out: %s: %s", checkpoint.uri,
-                        f"absent or of another size: {', '.join(torn[:3])}" if torn else "manifest of another run")
+        if fault := _fault(checkpoint, uid, stage, sizes, prefix):
+            log.warning("checkpoint left out: %s: %s", checkpoint.uri, fault)
             continue
-        found.append(((checkpoint.manifest.step, info.modified.timestamp(), key), checkpoint))
-    return [checkpoint for _, checkpoint in sorted(found, key=lambda pair: pair[0], reverse=True)]
+        yield checkpoint
+
+
+def _step(key: str, root: str) -> int:
+    number = key.removeprefix(root).partition("/")[0]
+    return int(number) if number.isdecimal() else -1
+
+
+def _fault(checkpoint: Checkpoint, uid: str, stage: str, sizes: dict[str, int], prefix: str) -> str | None:
+    manifest = checkpoint.manifest
+    if (manifest.run_uid, manifest.stage) != (uid, stage):
+        return f"manifest of run {manifest.run_uid}, stage {manifest.stage}"
+    torn = [entry.key for entry in manifest.objects if sizes.get(f"{prefix}/{entry.key}") != entry.size]
+    return f"absent or of another size: {', '.join(torn[:3])}" if torn else None
 
 
 def newest(store: ObjectStore, uid: str, stage: str) -> Checkpoint | None:
     """The newest committed checkpoint that is whole and not quarantined; None when there is none yet."""
-    return next(iter(committed(store, uid, stage)), None)
+    return next(committed(store, uid, stage), None)
 
 
 def records(store: ObjectStore, uid: str, stage: str) -> list[CheckpointRecord]:
     """The newest 20, oldest first: what a restarted stage reports again."""
-    return [checkpoint.record() for checkpoint in reversed(committed(store, uid, stage)[:RECORDS])]
+    return [checkpoint.record() for checkpoint in reversed(list(islice(committed(store, uid, stage), RECORDS)))]
 
 
 def quarantine(store: ObjectStore, uri: str, why: str) -> None:
