@@ -81,7 +81,7 @@ PROGRAMS: dict[str, Program] = {
     "crictl": Program("crictl", "sigs.k8s.io/cri-tools/cmd/crictl", 30),
     "coredns": Program("coredns", "github.com/coredns/coredns", 100),
     "minio": Program("minio", "github.com/minio/minio", 130),
-    "kwok": Program("kwok", "sigs.k8s.io/kwok/cmd/kwok", 60),
+    "kwok": Program("kwok", "sigs.k8s.io/kwok/cmd/kwok", 90),
 }
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager")
 NODE = ("kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "runc", "crictl")
