@@ -26,15 +26,25 @@ Duration = Annotated[str, Field(max_length=32, pattern=_DURATION)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-def _finite(metrics: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The value, or None for a number that JSON has no word for."""
+    try:
+        return value if value is None or math.isfinite(float(value)) else None
+    except (TypeError, ValueError):
+        return value
+
+
+def _finite_entries(metrics: Any) -> Any:
     if not isinstance(metrics, dict):
         return metrics
-    return {name: value for name, value in metrics.items()
-            if value is not None and not (isinstance(value, float) and not math.isfinite(value))}
+    return {name: value for name, value in metrics.items() if finite(value) is not None}
 
 
-Metrics = Annotated[dict[str, float], BeforeValidator(_finite)]
+Metrics = Annotated[dict[str, float], BeforeValidator(_finite_entries)]
 """Named numbers. What is not finite is left out: JSON has no word for it, and one NaN must not lose a report."""
+
+Measure = Annotated[float | None, BeforeValidator(finite)]
+"""A number that may be unknown; what is not finite is unknown."""
 
 
 def seconds(duration: str) -> int:
@@ -63,7 +73,10 @@ class ApiModel(BaseModel):
     Unknown fields are errors, so that a misspelt field never passes in silence.
     """
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid",
+        # JSON has no NaN; as a null a log-probability could not be read back.
+        ser_json_inf_nan="strings")
 
     cel: ClassVar[tuple[Cel, ...]] = ()
 

@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 from pydantic.config import JsonDict
 
-from magistral_api.base import ApiModel
+from magistral_api.base import ApiModel, Measure
 
 Phase = Literal["Pending", "Running", "Suspended", "Succeeded", "Failed"]
 StageName = Literal["preflight", "curate", "sft", "select", "rl", "evaluate"]
@@ -83,10 +83,10 @@ class SuiteResult(ApiModel):
     name: str = Field(description="<model>/<suite>, for example SFT+RL/aime24")
     model: str
     suite: str
-    pass_at_1: float
-    low: float
-    high: float
-    maj_at_k: float | None = None
+    pass_at_1: FiniteFloat
+    low: FiniteFloat
+    high: FiniteFloat
+    maj_at_k: Measure = None
     k: int = 1
     problems: int = 0
 
@@ -95,9 +95,9 @@ class RLStatus(ApiModel):
     """RL at a glance, as the conductor last reported it."""
 
     policy_version: int = 0
-    reward: float | None = None
-    staleness: float | None = None
-    tokens_per_second: float | None = None
+    reward: Measure = None
+    staleness: Measure = None
+    tokens_per_second: Measure = None
 
 
 class RunStatus(ApiModel):

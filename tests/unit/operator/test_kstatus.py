@@ -42,7 +42,7 @@ PHASES: dict[str, tuple[str, Callable[[World], World], str]] = {
     "suspended": ("RL", lambda world: reach(world, "rl").change(suspend=True).settle(), "InProgress"),
     "changed and not yet seen": ("RL", lambda world: reach(world, "rl").change(suspend=True), "InProgress"),
     "succeeded": ("RL", lambda world: succeed(world, PARADIGM_STAGES["RL"]), "Current"),
-    "failed": ("Evaluate", lambda world: reach(world, "evaluate").exit_with("w", 64, stage="evaluate").settle(), "Failed"),
+    "failed": ("RL", lambda world: reach(world, "evaluate").exit_with("w", 64, stage="evaluate").settle(), "Failed"),
 }
 
 

@@ -231,3 +231,14 @@ def test_the_runtime_decides_device_and_processes() -> None:
     world.runtime = runtime(spec={"device": "cuda", "processesPerPod": 8})
     found = config(reach(world, "rl"), "rl")
     assert (found.device, found.processes_per_pod) == ("cuda", 8)
+
+
+def test_a_reward_that_is_not_a_number_is_left_out_and_loses_nothing_else() -> None:
+    nan = float("nan")
+    world = reach(World("RL"), "rl")
+    commits = [dict(OUTPUTS["rl"]["checkpoints"][0], metrics={"loss": nan, "reward": 0.5})]
+    world.report("rl", "Running", step=3, totalSteps=40, rl={"policyVersion": 3, "reward": nan}, checkpoints=commits)
+    world.settle()
+    assert world.status["rl"] == {"policyVersion": 3}
+    assert world.status["progress"] == "rl 3/40"
+    assert world.children["Checkpoint", "one-rl-000040"]["spec"]["metrics"] == {"reward": 0.5}
