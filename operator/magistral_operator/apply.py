@@ -18,12 +18,11 @@ from typing import Any
 from magistral_operator import metrics
 from magistral_operator.case import Observed, stamp
 from magistral_operator.diff import merge_patch
-from magistral_operator.kinds import BY_NAME, EVENT, RUN, SECRET, WORKLOADS
+from magistral_operator.kinds import BY_NAME, CHILDREN, EVENT, RUN, SECRET
 from magistral_operator.kube import ApiError, Kube
 from magistral_operator.plan import Deletion, Manifest, Notice, Plan
 
 TOKEN_BYTES = 32
-_WORKLOADS = {kind.name for kind in WORKLOADS}
 log = logging.getLogger("magistral")
 
 
@@ -41,11 +40,12 @@ async def apply(kube: Kube, threads: Executor, observed: Observed, plan: Plan, n
     await writes.all(("delete", one.kind, partial(_delete, kube, namespace, one)) for one in plan.delete)
     if plan.token is not None:
         await writes.all([("create", "Secret", partial(_create_token, kube, plan.token))])
-    # Pods must find their account, configuration and Services, so workloads come last.
-    await writes.all(_applies(kube, plan.apply, workloads=False))
+    # Kind by kind: a RoleBinding needs its Role (who may bind is checked against it), pods need all the rest.
+    for kind in CHILDREN:
+        await writes.all(("patch", kind.name, partial(_apply, kube, one))
+                         for one in plan.apply if one["kind"] == kind.name)
     await writes.all(("patch", one["kind"], partial(kube.apply, BY_NAME[one["kind"]], one, "status"))
                      for one in plan.apply_status)
-    await writes.all(_applies(kube, plan.apply, workloads=True))
     for notice in plan.events:
         log.log(logging.WARNING if notice.warning else logging.INFO, "%s/%s: %s: %s", namespace, meta["name"],
                 notice.reason, notice.message)
@@ -88,12 +88,6 @@ class _Writer:
         for result in await asyncio.gather(*made, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
-
-
-def _applies(kube: Kube, manifests: list[Manifest], *, workloads: bool) -> Iterable[tuple[str, str, Callable[[], Any]]]:
-    for manifest in manifests:
-        if (manifest["kind"] in _WORKLOADS) == workloads:
-            yield "patch", manifest["kind"], partial(_apply, kube, manifest)
 
 
 def _apply(kube: Kube, manifest: Manifest) -> None:

@@ -99,7 +99,7 @@ def _kept_for_its_log(case: Case, live: Manifest) -> bool:
         return False
     known = case.stage(live["metadata"]["labels"].get(LABEL_STAGE))
     ended = any(pods.condition(live, kind).get("status") == "True" for kind in ("Complete", "Failed"))
-    if ended or known is None or known.state != "Succeeded":
+    if ended or known is None or known.state != "Succeeded" or case.run.spec.suspend:
         return ended
     # A Job that has just reported success winds down by itself, within reason.
     rest = constants.WIND_DOWN_S - case.age(known.completion_time)

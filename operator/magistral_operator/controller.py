@@ -104,6 +104,7 @@ class Controller:
                 first_time = self._refusals.get(key) != str(error)
                 self._refusals[key] = str(error)
                 outcome = "refused"
+                log.warning("%s/%s: refused: %s", *key, error)
                 if first_time:
                     # Look again at once, so that the condition says it; the back-off is for the next tries.
                     return 0.0

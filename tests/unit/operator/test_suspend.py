@@ -5,8 +5,13 @@ from tests.unit.operator.world import World, reach
 
 def test_suspend_removes_every_workload_of_the_running_stage() -> None:
     world = reach(World("RL"), "rl").change(suspend=True).settle()
-    assert world.workloads == ["one-preflight"]
+    assert world.workloads == []
     assert world.status["phase"] == "Suspended"
+
+
+def test_suspend_keeps_jobs_that_have_ended_with_their_logs() -> None:
+    world = reach(World("RL").settle().end_job("preflight", "Complete"), "rl").change(suspend=True).settle()
+    assert world.workloads == ["one-preflight"]
 
 
 def test_suspending_until_the_pods_are_gone_then_resting() -> None:
@@ -55,4 +60,4 @@ def test_a_run_can_be_suspended_while_its_runtime_is_missing() -> None:
     world = reach(World("RL"), "rl")
     world.runtime = None
     world.change(suspend=True).settle()
-    assert world.workloads == ["one-preflight"]
+    assert world.workloads == []

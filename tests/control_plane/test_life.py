@@ -1,0 +1,174 @@
+"""Whole lives of runs: from `apply` to Ready, suspended and resumed, deleted and applied again."""
+
+import pytest
+
+from magistral_api.names import PARADIGM_STAGES
+from magistral_operator.kinds import BY_NAME, CHECKPOINT, CHILDREN, POD, RUN, RUNTIME, SECRET, WORKLOADS
+from tests.control_plane.cluster import Api, Namespace, runtime
+
+
+def teach(ns: Namespace) -> None:
+    """A teacher whose RL stage has succeeded."""
+    ns.run("RL", "teacher")
+    ns.succeed("preflight", "rl", run="teacher")
+
+
+@pytest.mark.parametrize("paradigm", list(PARADIGM_STAGES))
+def test_every_paradigm_reaches_ready(ns: Namespace, paradigm: str) -> None:
+    if paradigm.startswith("SFT"):
+        teach(ns)
+    ns.run(paradigm)
+    ns.succeed(*PARADIGM_STAGES[paradigm])
+    ns.api.kubectl("-n", ns.name, "wait", "--for=condition=Ready", "--timeout=30s", "magistralrun/one")
+    run = ns.until_run(lambda status: status["phase"] == "Succeeded")
+    assert [one["type"] for one in run["status"]["conditions"]] == ["Ready"]
+    for kind in ("StatefulSet", "Deployment"):
+        ns.until_gone(kind, "one-trainer" if kind == "StatefulSet" else "one-generator")
+    assert "StageSucceeded" in ns.events()
+
+
+def test_a_run_shows_its_progress_in_kubectl_get(ns: Namespace) -> None:
+    ns.run("RL")
+    ns.succeed("preflight")
+    ns.report("rl", "Running", step=12, totalSteps=40, rl={"policyVersion": 12, "reward": 0.5})
+    ns.until_run(lambda status: status.get("progress") == "rl 12/40")
+    header, row = ns.api.kubectl("-n", ns.name, "get", "mrun", "one").splitlines()
+    assert header.split()[:5] == ["NAME", "PARADIGM", "PHASE", "STAGE", "PROGRESS"]
+    assert row.split()[:9] == ["one", "RL", "Running", "rl", "rl", "12/40", "0.5", "False", "StageRunning"]
+
+
+def test_commits_become_checkpoints_that_kubectl_can_wait_for(ns: Namespace) -> None:
+    ns.run("RL")
+    ns.succeed("preflight", "rl")
+    ns.until_there("Checkpoint", "one-rl-000040")
+    ns.api.kubectl("-n", ns.name, "wait", "--for=condition=Ready", "--timeout=30s", "checkpoint/one-rl-000040")
+    ns.until_run(lambda status: status.get("latestCheckpoint", {}).get("name") == "one-rl-000040")
+
+
+def test_a_student_starts_when_its_teacher_has_rollouts(ns: Namespace) -> None:
+    ns.run("SFT")
+    ns.succeed("preflight")
+    assert "there is no MagistralRun 'teacher'" in ns.until_condition("Reconciling", "WaitingForTeacher")
+    teach(ns)
+    ns.until_there("Job", "one-curate")
+
+
+def test_a_missing_runtime_is_told_and_its_creation_lets_the_run_start(ns: Namespace) -> None:
+    ns.api.delete(RUNTIME, None, ns.runtime)
+    ns.run("Evaluate")
+    assert f"no MagistralRuntime '{ns.runtime}'" in ns.until_condition("Stalled", "RuntimeNotFound")
+    assert ns.api.list(BY_NAME["ServiceAccount"], ns.name, "training.magistral.dev/run") == []
+    ns.api.create(RUNTIME, runtime(ns.runtime))
+    ns.until_there("Job", "one-preflight")
+    ns.until_condition("Reconciling", "StageRunning")
+
+
+def test_suspend_removes_every_pod_and_resume_goes_on(ns: Namespace) -> None:
+    ns.run("RL")
+    ns.succeed("preflight")
+    ns.pod("trainer", "rl")
+    ns.change(suspend=True)
+    for kind, part in (("StatefulSet", "trainer"), ("StatefulSet", "conductor"), ("Deployment", "generator"),
+                       ("Deployment", "verifier")):
+        ns.until_gone(kind, f"one-{part}")
+    ns.until_condition("Ready", "Suspended")
+    ns.until_gone("Pod", "one-trainer-0")
+    ns.change(suspend=False)
+    ns.until_there("StatefulSet", "one-trainer")
+    run = ns.until_stage("rl")
+    assert next(one["attempt"] for one in run["status"]["stages"] if one["name"] == "rl") == 2
+    ns.succeed("rl", "evaluate")
+    ns.until_condition("Ready", "Succeeded")
+
+
+def test_a_deleted_run_leaves_nothing_behind(ns: Namespace) -> None:
+    ns.run("RL")
+    ns.succeed("preflight")
+    ns.pod("generator")
+    ns.report("rl", "Running", checkpoints=[{"step": 1, "digest": "sha256:" + "b" * 64, "uri": "s3://magistral/x",
+                                             "sizeBytes": 1}])
+    ns.until_there("Checkpoint", "one-rl-000001")
+    names = {(kind.name, child["metadata"]["name"]) for kind in (*CHILDREN, POD, SECRET)
+             for child in ns.api.list(kind, ns.name) if child["metadata"]["name"].startswith("one-")}
+    assert {kind for kind, _ in names} == {kind.name for kind in (*CHILDREN, POD, SECRET)}
+    ns.api.kubectl("-n", ns.name, "delete", "mrun", "one", "--timeout=30s")
+    for kind_name, name in sorted(names):
+        ns.until_gone(kind_name, name)
+
+
+def test_a_run_deleted_and_applied_again_at_once_starts_afresh(ns: Namespace) -> None:
+    ns.run("RL")
+    ns.succeed("preflight")
+    old = ns.until_there("StatefulSet", "one-trainer")
+    ns.api.delete(RUN, ns.name, "one")
+    ns.until_gone("MagistralRun", "one")
+    new = ns.run("RL")
+    ns.succeed("preflight")
+    uid = new["metadata"]["uid"]
+    trainer = ns.until("StatefulSet", "one-trainer", lambda found: found is not None and uid in str(found["metadata"]))
+    assert trainer["metadata"]["uid"] != old["metadata"]["uid"]
+    ns.succeed("rl", "evaluate")
+    ns.until_condition("Ready", "Succeeded")
+
+
+def test_children_orphaned_by_their_run_make_way_for_the_next_one(ns: Namespace) -> None:
+    ns.run("Evaluate")
+    ns.pod("worker", "preflight")
+    ns.api.delete(RUN, ns.name, "one", "Orphan")
+    ns.until_gone("MagistralRun", "one")
+    uid = ns.run("Evaluate")["metadata"]["uid"]
+    for kind, part in (("Job", "preflight"), ("Service", "generator"), ("ConfigMap", "progress")):
+        ns.until(kind, f"one-{part}", lambda found: found is not None and [
+            owner["uid"] for owner in found["metadata"].get("ownerReferences", [])] == [uid])
+
+
+def test_a_run_whose_time_to_live_is_over_deletes_itself(ns: Namespace) -> None:
+    ns.run("Evaluate", ttlAfterFinished="1s")
+    ns.succeed("preflight", "evaluate")
+    ns.until_gone("MagistralRun", "one")
+    for kind in WORKLOADS:
+        for child in ns.api.list(kind, ns.name):
+            ns.until_gone(kind.name, child["metadata"]["name"])
+
+
+def test_a_deadline_ends_a_run(ns: Namespace) -> None:
+    ns.run("Evaluate", activeDeadline="1s")
+    assert "spec.activeDeadline 1s" in ns.until_condition("Stalled", "DeadlineExceeded")
+    ns.until_gone("Job", "one-preflight")
+
+
+def test_a_pod_of_a_run_may_report_progress_and_do_nothing_else(ns: Namespace) -> None:
+    ns.run("RL")
+    ns.until_there("RoleBinding", "one-progress")
+
+    def may(verb: str, resource: str, name: str) -> bool:
+        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {
+            "user": f"system:serviceaccount:{ns.name}:one-worker",
+            "resourceAttributes": {"namespace": ns.name, "verb": verb, "resource": resource, "name": name}}}
+        answer = ns.api.http.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", json=review).json()
+        return bool(answer["status"]["allowed"])
+
+    assert may("patch", "configmaps", "one-progress")
+    assert may("get", "configmaps", "one-progress")
+    forbidden = [("patch", "configmaps", "other-progress"), ("delete", "configmaps", "one-progress"),
+                 ("get", "secrets", "one-token"), ("list", "pods", ""), ("patch", "magistralruns", "one")]
+    assert [one for one in forbidden if may(*one)] == []
+
+
+def test_the_operator_can_read_no_secret(ns: Namespace, api: Api) -> None:
+    for verb in ("get", "list", "watch", "patch", "delete"):
+        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {
+            "user": "magistral-operator",
+            "resourceAttributes": {"namespace": ns.name, "verb": verb, "resource": "secrets"}}}
+        answer = api.http.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", json=review).json()
+        assert not answer["status"]["allowed"], verb
+
+
+def test_checkpoints_are_immutable(ns: Namespace) -> None:
+    ns.run("RL")
+    ns.succeed("preflight", "rl")
+    ns.until_there("Checkpoint", "one-rl-000040")
+    response = ns.api.http.patch(CHECKPOINT.path(ns.name, "one-rl-000040"), json={"spec": {"step": 41}},
+                                 headers={"Content-Type": "application/merge-patch+json"})
+    assert response.status_code == 422
+    assert "a Checkpoint is immutable" in response.text

@@ -1,0 +1,231 @@
+"""What the operator puts right: deleted and changed children, failed attempts, an operator that was away."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from magistral_operator.kinds import BY_NAME, CHILDREN, RUN, RUNTIME, SECRET
+from tests.control_plane.cluster import Manifest, Namespace, Operator, eventually, runtime
+
+
+@pytest.fixture
+def training(ns: Namespace) -> Namespace:
+    """A run in its RL stage."""
+    ns.run("RL")
+    ns.succeed("preflight")
+    for kind, part in (("StatefulSet", "trainer"), ("Deployment", "generator"), ("Deployment", "verifier")):
+        ns.until_there(kind, f"one-{part}")
+    return ns
+
+
+CHILDREN_IN_RL = [
+    ("ServiceAccount", "worker"), ("Role", "progress"), ("RoleBinding", "progress"), ("ConfigMap", "progress"),
+    ("ConfigMap", "rl"), ("ConfigMap", "serving"), ("Service", "generator"), ("Service", "verifier"),
+    ("Service", "conductor"), ("Service", "trainer"), ("NetworkPolicy", "generator"), ("NetworkPolicy", "verifier"),
+    ("StatefulSet", "trainer"), ("StatefulSet", "conductor"), ("Deployment", "generator"), ("Deployment", "verifier"),
+]
+
+
+def test_each_deleted_child_comes_back(training: Namespace) -> None:
+    for kind, part in CHILDREN_IN_RL:
+        before = training.until_there(kind, f"one-{part}")["metadata"]["uid"]
+        training.api.delete(BY_NAME[kind], training.name, f"one-{part}")
+
+        def another(found: Manifest | None, before: str = before) -> bool:
+            return found is not None and found["metadata"]["uid"] != before
+
+        training.until(kind, f"one-{part}", another)
+
+
+def test_a_deleted_job_comes_back_with_the_same_attempt(ns: Namespace) -> None:
+    ns.run("Evaluate")
+    before = ns.until_there("Job", "one-preflight")["metadata"]
+    ns.api.delete(BY_NAME["Job"], ns.name, "one-preflight")
+    after = ns.until("Job", "one-preflight", lambda found: found is not None
+                     and found["metadata"]["uid"] != before["uid"])["metadata"]
+    assert after["labels"] == before["labels"]
+
+
+def test_a_deleted_token_comes_back_when_a_pod_waits_for_it(training: Namespace) -> None:
+    training.api.delete(SECRET, training.name, "one-token")
+    training.kubelet_waits(training.pod("generator"), "ContainerCreating", "")
+    eventually(lambda: training.has_secret("one-token") or None, "Secret one-token")
+
+
+DRIFTS: list[tuple[str, str, Any, list[str]]] = [
+    ("Deployment", "generator", {"spec": {"replicas": 7}}, ["spec", "replicas"]),
+    ("StatefulSet", "trainer", {"spec": {"replicas": 1}}, ["spec", "replicas"]),
+    ("Deployment", "verifier", [{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "evil"}],
+     ["spec", "template", "spec", "containers"]),
+    ("ConfigMap", "serving", {"data": {"config.json": "{}"}}, ["data"]),
+    ("Service", "verifier", {"spec": {"selector": {"training.magistral.dev/role": "other"}}}, ["spec", "selector"]),
+    ("NetworkPolicy", "verifier", {"spec": {"egress": [{}]}}, ["spec"]),
+    ("Role", "progress", {"rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]}, ["rules"]),
+    ("RoleBinding", "progress", {"subjects": None}, ["subjects"]),
+    ("ServiceAccount", "worker", {"automountServiceAccountToken": True}, ["automountServiceAccountToken"]),
+    ("Service", "generator", {"metadata": {"labels": {"app.kubernetes.io/managed-by": "me"}}}, ["metadata", "labels"]),
+    ("Service", "trainer", {"metadata": {"labels": {"training.magistral.dev/run": None}}}, ["metadata", "labels"]),
+    ("ConfigMap", "rl", {"metadata": {"ownerReferences": None}}, ["metadata", "ownerReferences"]),
+]
+
+
+def test_each_drifted_child_is_set_back(training: Namespace) -> None:
+    for kind, part, change, path in DRIFTS:
+        name = f"one-{part}"
+
+        def field(found: Manifest | None, path: list[str] = path) -> Any:
+            value: Any = found
+            for key in path:
+                value = value[key] if value else None
+            return value
+
+        good = field(training.until_there(kind, name))
+        changed = training.api.patch(BY_NAME[kind], training.name, name, change)
+        assert field(changed) != good, (kind, name)
+        training.until(kind, name, lambda found, good=good, field=field: field(found) == good)  # type: ignore[misc]
+    eventually(lambda: "DriftCorrected" in training.events() or None, "an Event about the drift")
+
+
+def settled(ns: Namespace, operator: Operator) -> tuple[float, Manifest]:
+    """The operator's writes so far and every version of the run's objects, once it has nothing to do."""
+    def state() -> tuple[float, Manifest]:
+        versions = {f"{kind.name}/{one['metadata']['name']}": one["metadata"]["resourceVersion"]
+                    for kind in (*CHILDREN, RUN) for one in ns.api.list(kind, ns.name)}
+        return operator.writes(), versions
+
+    def quiet() -> tuple[float, Manifest] | None:
+        before = state()
+        look_at(ns, operator)
+        return before if state() == before else None
+
+    found: tuple[float, Manifest] = eventually(quiet, "the operator at rest")
+    return found
+
+
+def look_at(ns: Namespace, operator: Operator) -> None:
+    """Wake the operator by an unowned change of a pod, and wait until it has looked."""
+    looks, pod = operator.looks(), ns.pod("generator")
+    ns.api.patch(BY_NAME["Pod"], ns.name, pod["metadata"]["name"], {"metadata": {"annotations": {"wake": str(looks)}}})
+    eventually(lambda: operator.looks() > looks or None, "a look at the run")
+
+
+def test_at_rest_the_operator_writes_nothing(training: Namespace, operator: Operator) -> None:
+    before = settled(training, operator)
+    for _ in range(20):
+        look_at(training, operator)
+    writes, versions = settled(training, operator)
+    assert (writes, versions) == before
+
+
+def test_a_restarted_operator_changes_nothing_of_a_live_run(training: Namespace, operator: Operator) -> None:
+    _, before = settled(training, operator)
+    assert operator.terminate() == 0
+    operator.start()
+    writes, after = settled(training, operator)
+    assert after == before
+    assert writes == 0
+
+
+def test_what_happened_while_the_operator_was_away_is_made_good(training: Namespace, operator: Operator) -> None:
+    operator.terminate()
+    training.report("rl")
+    training.api.delete(BY_NAME["Deployment"], training.name, "one-generator")
+    training.api.delete(BY_NAME["Service"], training.name, "one-verifier")
+    operator.start()
+    training.until_there("Deployment", "one-generator")
+    training.until_there("Service", "one-verifier")
+    training.until_gone("StatefulSet", "one-trainer")
+    training.succeed("evaluate")
+    training.until_condition("Ready", "Succeeded")
+
+
+def test_a_killed_operator_is_followed_by_one_that_goes_on(training: Namespace, operator: Operator) -> None:
+    operator.kill()
+    operator.start()
+    training.succeed("rl", "evaluate")
+    training.until_condition("Ready", "Succeeded")
+
+
+def test_a_standby_takes_over_when_the_leader_stops(training: Namespace, operator: Operator,
+                                                    standby: Operator) -> None:
+    assert standby.metrics()["magistral_leader"] == 0
+    operator.terminate()
+    training.report("rl")
+    training.until_there("Job", "one-evaluate")
+    assert standby.metrics()["magistral_leader"] == 1
+    operator.start()
+    assert operator.metrics()["magistral_leader"] == 0
+
+
+def test_bad_data_ends_the_run_with_the_last_words_of_the_process(ns: Namespace) -> None:
+    ns.run("Evaluate")
+    ns.succeed("preflight")
+    ns.kubelet_ended(ns.pod("worker", "evaluate"), 64, "loading\ns3://magistral/suites/suite.jsonl line 3: no answer")
+    assert "suite.jsonl line 3: no answer" in ns.until_condition("Stalled", "BadInput")
+    ns.until_gone("Deployment", "one-generator")
+
+
+def test_a_failed_attempt_is_followed_by_the_next(ns: Namespace) -> None:
+    ns.run("Evaluate")
+    ns.succeed("preflight")
+    ns.kubelet_ended(ns.pod("worker", "evaluate", 1), 1, "connection reset")
+    assert "connection reset" in ns.until_condition("Reconciling", "Retrying")
+    ns.pod("worker", "evaluate", 2)
+    ns.succeed("evaluate")
+    run = ns.until_run(lambda status: status["phase"] == "Succeeded")
+    assert next(one["restarts"] for one in run["status"]["stages"] if one["name"] == "evaluate") == 1
+
+
+def test_a_missing_secret_is_told_and_the_run_goes_on_once_it_is_there(ns: Namespace) -> None:
+    ns.run("Evaluate")
+    pod = ns.pod("worker", "preflight")
+    ns.kubelet_waits(pod, "CreateContainerConfigError", 'secret "store" not found')
+    assert f"create Secret 'store' with keys accessKey and secretKey in namespace {ns.name}" in ns.until_condition(
+        "Stalled", "SecretNotFound")
+    ns.kubelet_runs(pod)
+    ns.until_condition("Reconciling", "StageRunning")
+
+
+def test_a_failed_preflight_is_told_and_tried_again_until_it_succeeds(ns: Namespace) -> None:
+    ns.run("Evaluate")
+    ns.report("preflight", "Failed", reason="BucketNotFound", message="bucket magistral: not there; make it")
+    assert ns.until_condition("Stalled", "BucketNotFound") == "bucket magistral: not there; make it"
+    ns.until("Job", "one-preflight", lambda found: found is not None
+             and found["metadata"]["labels"]["training.magistral.dev/attempt"] == "2")
+    ns.succeed("preflight", "evaluate")
+    ns.until_condition("Ready", "Succeeded")
+
+
+def test_a_runtime_that_the_api_server_refuses_is_told_and_can_be_corrected(ns: Namespace) -> None:
+    bad = {"pod": {"tolerations": [{"key": "gpu", "operator": "Sometimes"}]}}
+    ns.api.patch(RUNTIME, None, ns.runtime, {"spec": {"roles": {"worker": bad}}})
+    ns.run("Evaluate")
+    message = ns.until_condition("Stalled", "ApplyRefused")
+    assert "Job one-preflight" in message
+    assert "Sometimes" in message
+    ns.api.patch(RUNTIME, None, ns.runtime, {"spec": {"roles": {"worker": {"pod": None}}}})
+    ns.until_there("Job", "one-preflight")
+    ns.until_condition("Reconciling", "StageRunning")
+
+
+def test_a_corrected_image_replaces_a_pod_that_could_not_start(ns: Namespace) -> None:
+    ns.run("Evaluate")
+    ns.kubelet_waits(ns.pod("worker", "preflight"), "ErrImagePull", "not found")
+    assert "registry.example.com" in ns.until_condition("Stalled", "ImagePullFailed")
+    ns.api.patch(RUNTIME, None, ns.runtime, runtime(ns.runtime, verifier={"image": "registry.example.com/verifier:2"}))
+    ns.until("Job", "one-preflight", lambda found: found is not None and found["spec"]["template"]["spec"][
+        "containers"][0]["image"].endswith(":2"))
+
+
+def test_a_replaced_trainer_is_counted_once(training: Namespace) -> None:
+    pod = training.pod("trainer", "rl")
+    training.until_run(lambda status: any(
+        pod["metadata"]["name"] in one.get("pods", {}) for one in status.get("roles", [])))
+    training.api.delete(BY_NAME["Pod"], training.name, pod["metadata"]["name"])
+    training.until_run(lambda status: {one["name"]: one["restarts"] for one in status["roles"]}["trainer"] == 1)
+
+
+def test_probes_are_told_what_is_wrong_or_ok(operator: Operator) -> None:
+    answer = httpx.get(f"http://127.0.0.1:{operator.port}/healthz", timeout=5, trust_env=False)
+    assert (answer.status_code, answer.text) == (200, "ok")
