@@ -22,8 +22,8 @@ DIGEST = "sha256:" + "a" * 64
 OUTPUTS: dict[str, Manifest] = {
     "preflight": {},
     "curate": {"outputs": {"datasetUri": "s3://magistral/runs/x/curate/dataset.jsonl"}},
-    "sft": {"checkpoints": [
-        {"step": 10, "digest": DIGEST, "uri": "s3://magistral/runs/x/sft/10", "sizeBytes": 1, "metrics": {"loss": 1.0}}]},
+    "sft": {"checkpoints": [{"step": 10, "digest": DIGEST, "uri": "s3://magistral/runs/x/sft/10", "sizeBytes": 1,
+                             "metrics": {"loss": 1.0}}]},
     "select": {"outputs": {"modelUri": "s3://magistral/runs/x/sft/10", "modelDigest": DIGEST}},
     "rl": {"outputs": {"modelUri": "s3://magistral/runs/x/rl/40"}, "rl": {"policyVersion": 40, "reward": 0.75},
            "checkpoints": [{"step": 40, "digest": DIGEST, "uri": "s3://magistral/runs/x/rl/40", "sizeBytes": 1}]},
@@ -50,7 +50,8 @@ class Api:
     def create(self, kind: Kind, manifest: Manifest) -> Manifest:
         return _json(self.http.post(kind.path(manifest["metadata"].get("namespace")), json=manifest))
 
-    def patch(self, kind: Kind, namespace: str | None, name: str, patch: Any, subresource: str | None = None) -> Manifest:
+    def patch(self, kind: Kind, namespace: str | None, name: str, patch: Any,
+              subresource: str | None = None) -> Manifest:
         """A merge patch, or a JSON patch when it is a list."""
         form = "json-patch" if isinstance(patch, list) else "merge-patch"
         return _json(self.http.patch(kind.path(namespace, name, subresource), content=json.dumps(patch),
@@ -131,8 +132,10 @@ class Namespace:
         labels = {LABEL_ROLE: role} | ({LABEL_STAGE: stage} if stage else {})
         labels |= {LABEL_ATTEMPT: str(attempt)} if attempt else {}
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
-        return eventually(lambda: next((pod for pod in self.api.list(POD, self.name, selector)
-                                        if "deletionTimestamp" not in pod["metadata"]), None), f"a pod with {selector}")
+        found: Manifest = eventually(lambda: next((pod for pod in self.api.list(POD, self.name, selector)
+                                                   if "deletionTimestamp" not in pod["metadata"]), None),
+                                     f"a pod with {selector}")
+        return found
 
     def kubelet_says(self, pod: Manifest, **status: Any) -> None:
         self.api.patch(POD, self.name, pod["metadata"]["name"], {"status": status}, "status")
@@ -144,11 +147,13 @@ class Namespace:
     def kubelet_ended(self, pod: Manifest, code: int, message: str) -> None:
         ended = {"exitCode": code, "reason": "Error", "message": message, "startedAt": "2026-01-01T00:00:00Z",
                  "finishedAt": "2026-01-01T00:00:01Z"}
-        self.kubelet_says(pod, phase="Failed", containerStatuses=[_container(0, ready=False, state={"terminated": ended})])
+        self.kubelet_says(pod, phase="Failed", containerStatuses=[
+            _container(0, ready=False, state={"terminated": ended})])
 
     def kubelet_waits(self, pod: Manifest, reason: str, message: str) -> None:
         waiting = {"reason": reason, "message": message}
-        self.kubelet_says(pod, phase="Pending", containerStatuses=[_container(0, ready=False, state={"waiting": waiting})])
+        self.kubelet_says(pod, phase="Pending", containerStatuses=[
+            _container(0, ready=False, state={"waiting": waiting})])
 
     # What a user sees.
 
@@ -229,7 +234,7 @@ class Operator:
 
 
 def eventually(ask: Callable[[], Any], what: str) -> Any:
-    """The first answer that is not None, from something that cannot be watched. Raises AssertionError after a minute."""
+    """The first answer that is not None, of something that cannot be watched. Raises AssertionError after a minute."""
     deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
         answer = ask()
@@ -265,8 +270,8 @@ NAMESPACE = Kind("Namespace", "", "v1", "namespaces", namespaced=False)
 
 
 def _container(restarts: int, *, ready: bool, state: Manifest) -> Manifest:
-    return {"name": "main", "image": "registry.example.com/x:1", "imageID": "", "restartCount": restarts, "ready": ready,
-            "state": state}
+    return {"name": "main", "image": "registry.example.com/x:1", "imageID": "", "restartCount": restarts,
+            "ready": ready, "state": state}
 
 
 def _json(response: httpx.Response) -> Manifest:

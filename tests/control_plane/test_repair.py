@@ -77,7 +77,7 @@ def test_each_drifted_child_is_set_back(training: Namespace) -> None:
         def field(found: Manifest | None, path: list[str] = path) -> Any:
             value: Any = found
             for key in path:
-                value = value[key] if value else None
+                value = value.get(key) if value else None
             return value
 
         good = field(training.until_there(kind, name))
