@@ -84,8 +84,11 @@ def _trainers(case: Case) -> Fault | None:
     limit = case.run.spec.failure_policy.max_restarts
     if role is None or role.restarts <= limit:
         return None
-    end = next((end for pod in case.pods(role="trainer", stage="rl") for end in pods.ends(pod)), None)
-    words = f"; last: {pods.last_words(end)}" if end else ""
+    ends = [end for pod in case.pods(role="trainer", stage="rl") for end in pods.ends(pod)]
+    if any(end.get("exitCode") == 0 for end in ends):
+        # The last step is done and the kubelet started the container again; the conductor's report is on its way.
+        return None
+    words = f"; last: {pods.last_words(ends[0])}" if ends else ""
     return Fault(constants.TOO_MANY_RESTARTS,
                  f"the trainers restarted {role.restarts} times, failurePolicy.maxRestarts is {limit}{words}",
                  final=True)

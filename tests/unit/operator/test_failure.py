@@ -154,3 +154,11 @@ def test_a_finished_run_is_deleted_when_its_time_to_live_is_over() -> None:
     assert not world.deleted
     world.pass_time(3600).look()
     assert world.deleted
+
+
+def test_a_trainer_that_ended_well_is_no_fault_while_the_report_is_on_its_way() -> None:
+    world = reach(World("RL", failurePolicy={"maxRestarts": 0}), "rl")
+    world.pod("one-trainer-0", role="trainer", stage="rl", attempt=1).settle()
+    world.pod("one-trainer-0", role="trainer", stage="rl", attempt=1, container={
+        "name": "main", "restartCount": 1, "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 0}}})
+    assert world.settle().status["phase"] == "Running"
