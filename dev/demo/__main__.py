@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from magistral_api import names
 from magistral_api.progress import StageProgress
@@ -13,7 +12,7 @@ from magistral_workloads.storage import ObjectStore
 
 from dev.demo import install, summary
 from dev.demo.watch import follow
-from dev.kubectl import KUBECONFIG, ROOT, Cluster
+from dev.kubectl import ROOT, Cluster
 
 OUTPUT = ROOT / ".cluster" / "demo"
 TRAINING_LIMIT = 1500
@@ -25,9 +24,9 @@ def say(text: str, start: float = time.monotonic()) -> None:
     print(f"[{elapsed // 60:02d}:{elapsed % 60:02d}] {text}", flush=True)
 
 
-def module(*arguments: str, **environment: str) -> None:
+def module(*arguments: str) -> None:
     """Run one of our own modules, its output in plain sight."""
-    subprocess.run([sys.executable, "-m", *arguments], check=True, cwd=ROOT, env=os.environ | environment)
+    subprocess.run([sys.executable, "-m", *arguments], check=True, cwd=ROOT)
 
 
 def open_store(access: install.StoreAccess) -> ObjectStore:
@@ -50,8 +49,7 @@ def prepare(cluster: Cluster) -> None:
     install.namespace(cluster)
     install.store(cluster)
     with install.store_access(cluster) as access:
-        module("dev.demo.data", "upload", "--endpoint", access.endpoint, "--bucket", access.bucket,
-               AWS_ACCESS_KEY_ID=access.access_key, AWS_SECRET_ACCESS_KEY=access.secret_key)
+        install.upload(access)
     say("helm install of the operator")
     install.operator(cluster)
     install.restart_operator(cluster)
@@ -103,7 +101,7 @@ def conclude(cluster: Cluster) -> int:
 
 
 def main() -> int:
-    cluster = Cluster(Path(os.environ.get("KUBECONFIG", KUBECONFIG)))
+    cluster = Cluster()
     prepare(cluster)
     train(cluster)
     return conclude(cluster)

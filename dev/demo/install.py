@@ -2,7 +2,10 @@
 
 import base64
 import json
+import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,6 +56,14 @@ def store_access(cluster: Cluster, name: str = NAMESPACE) -> Iterator[StoreAcces
     decoded = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
     with cluster.port_forward(name, "service/store", 9000) as port:
         yield StoreAccess(f"http://127.0.0.1:{port}", BUCKET, decoded["accessKey"], decoded["secretKey"])
+
+
+def upload(access: StoreAccess) -> None:
+    """The demo's data into the store. Credentials go through the environment."""
+    subprocess.run(
+        [sys.executable, "-m", "dev.demo.data", "upload", "--endpoint", access.endpoint, "--bucket", access.bucket],
+        check=True, cwd=ROOT,
+        env=os.environ | {"AWS_ACCESS_KEY_ID": access.access_key, "AWS_SECRET_ACCESS_KEY": access.secret_key})
 
 
 def operator(cluster: Cluster) -> None:
