@@ -48,7 +48,11 @@ class Controller:
     async def start(self) -> None:
         """Raises ApiError when the CRDs are missing, OSError when the metrics port is taken."""
         for kind in (RUN, RUNTIME, CHECKPOINT):
-            await self._in_thread(self._kube.list, kind, None if kind is RUNTIME else self._scopes()[0])
+            try:
+                await self._in_thread(self._kube.list, kind, None if kind is RUNTIME else self._scopes()[0])
+            except ApiError as error:
+                log.error("cannot list %s.%s: %s; are the chart's CRDs and rights installed?", kind.plural, kind.group, error)
+                raise
         self._server = metrics.serve(self._settings.metrics_port, self._health)
         log.info("metrics and health on port %d", self._server.server_port)
         self._tasks = [asyncio.create_task(task) for task in

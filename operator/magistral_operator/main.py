@@ -19,7 +19,7 @@ from magistral_operator.settings import Settings
 Event = kopf.RawEvent
 
 
-@kopf.on.startup()
+@kopf.on.startup(errors=kopf.ErrorsMode.PERMANENT)  # End and be restarted, rather than hang half-started.
 async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> None:
     settings.watching.server_timeout = 120
     settings.watching.client_timeout = 150
@@ -68,5 +68,7 @@ def main() -> None:
     logging.getLogger().setLevel(settings.log_level)
     for noisy in ("kopf.objects", "kubernetes", "urllib3"):
         logging.getLogger(noisy).setLevel("WARNING")
-    asyncio.run(kopf.operator(standalone=True, clusterwide=not settings.namespaces, namespaces=settings.namespaces,
-                              memo=kopf.Memo(settings=settings)))
+    # Without an identity kopf asks for the user's name, and the image's user has none (KeyError in getpwuid).
+    identity: Any = settings.identity
+    asyncio.run(kopf.operator(standalone=True, identity=identity, clusterwide=not settings.namespaces,
+                              namespaces=settings.namespaces, memo=kopf.Memo(settings=settings)))
