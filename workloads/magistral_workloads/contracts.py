@@ -1,6 +1,6 @@
 """Bodies of the HTTP routes between conductor, trainers, generators and verifiers (docs/architecture.md)."""
 
-from magistral_api.base import ApiModel
+from magistral_api.base import ApiModel, Metrics
 from magistral_api.problems import Outcome, Problem, RewardParts
 from pydantic import Field
 
@@ -89,7 +89,7 @@ class PolicyPublished(ApiModel):
     version: int
     uri: str
     digest: str
-    metrics: dict[str, float] = Field(default_factory=dict)
+    metrics: Metrics = Field(default_factory=dict)
 
 
 class Resume(ApiModel):

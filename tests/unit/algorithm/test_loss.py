@@ -29,7 +29,7 @@ def test_loss_of_two_groups_worked_by_hand() -> None:
     by_hand = ((-2.0 * 1.0 - 2.0 * 1.3 + 0.8) / 3 + (-0.5) / 1) / 2
     assert float(found.loss.detach()) == pytest.approx(by_hand, rel=1e-6)
     assert means(found.sums) == pytest.approx(
-        {"loss": by_hand, "tokens": 4, "dropped_tokens": 0, "clip_fraction": 0.5, "ratio_mean": 3.5 / 4}, rel=1e-6)
+        {"loss": by_hand, "tokens": 4, "droppedTokens": 0, "clipFraction": 0.5, "ratioMean": 3.5 / 4}, rel=1e-6)
 
 
 def test_a_bad_token_that_became_likelier_is_not_clipped() -> None:
@@ -63,7 +63,7 @@ def test_a_token_without_a_finite_generator_logprob_leaves_loss_and_denominator(
     assert float(dropped.loss.detach()) == pytest.approx(float(kept.loss.detach()))
     assert with_it.grad is not None and without.grad is not None
     assert with_it.grad.tolist() == pytest.approx([without.grad[0].item(), 0.0, without.grad[1].item()])
-    assert means(dropped.sums)["dropped_tokens"] == 1
+    assert means(dropped.sums)["droppedTokens"] == 1
 
 
 def test_a_group_of_which_no_token_is_left_adds_nothing() -> None:
@@ -76,7 +76,7 @@ def test_a_part_without_tokens_has_loss_and_gradient_zero() -> None:
     found = part(nothing, [], [], [], groups=3)
     found.loss.backward()
     assert float(found.loss.detach()) == 0.0
-    assert means(found.sums)["clip_fraction"] == 0.0
+    assert means(found.sums)["clipFraction"] == 0.0
 
 
 def test_a_ratio_beyond_single_precision_stays_finite() -> None:

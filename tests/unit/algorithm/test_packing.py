@@ -2,7 +2,6 @@
 
 import random
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +52,6 @@ def test_greedy_collation_pads_less_than_arrival_order_on_skewed_lengths() -> No
     assert len(greedy(lengths, 32768)) <= len(in_order(lengths, 32768))
 
 
-def test_a_sequence_that_fits_no_microbatch_is_refused_with_the_remedy() -> None:
-    with pytest.raises(ValueError, match=r"sequence of 65 tokens; expected at most 64\. Raise microbatchTokens"):
-        greedy([3, 65], CAPACITY)
+def test_a_sequence_longer_than_a_microbatch_is_not_lost_but_stays_alone() -> None:
+    assert greedy([3, 65, 2], CAPACITY) == [[1], [0, 2]]
+    assert in_order([3, 65, 2], CAPACITY) == [[0], [1], [2]]

@@ -74,6 +74,6 @@ def grpo(inputs: LossInputs, *, epsilon_low: float, epsilon_high: float) -> Loss
 def means(sums: Mapping[str, float]) -> dict[str, float]:
     """Metrics of a minibatch from the sums over all its parts."""
     tokens = max(sums.get("tokens", 0.0), 1.0)
-    named = {"clipped": "clip_fraction", "ratio": "ratio_mean", "entropy": "entropy"}
-    return {"loss": sums.get("loss", 0.0), "tokens": sums.get("tokens", 0.0), "dropped_tokens": sums.get("dropped", 0.0)
+    named = {"clipped": "clipFraction", "ratio": "ratioMean", "entropy": "entropy"}
+    return {"loss": sums.get("loss", 0.0), "tokens": sums.get("tokens", 0.0), "droppedTokens": sums.get("dropped", 0.0)
             } | {name: sums[key] / tokens for key, name in named.items() if key in sums}

@@ -20,10 +20,9 @@ def packed(lengths: Sequence[int]) -> int:
 def greedy(lengths: Sequence[int], capacity: int, cells: Cells = padded) -> list[list[int]]:
     """Longest first, each into the first microbatch that it fits, else into a new one.
 
-    Returns indices into `lengths`, a list a microbatch. Every index comes once, and `cells` of a microbatch is at most
-    `capacity`. Raises ValueError for a sequence that is longer than that.
+    Returns indices into `lengths`, a list a microbatch. Every index comes once. `cells` of a microbatch is at most
+    `capacity`; a sequence that is longer than that is not lost but gets a microbatch of its own.
     """
-    _check(lengths, capacity)
     bins: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         for members in bins:
@@ -37,7 +36,6 @@ def greedy(lengths: Sequence[int], capacity: int, cells: Cells = padded) -> list
 
 def in_order(lengths: Sequence[int], capacity: int, cells: Cells = padded) -> list[list[int]]:
     """The baseline that padding is quoted against: as they arrive, a new microbatch when the next does not fit."""
-    _check(lengths, capacity)
     bins: list[list[int]] = []
     for index in range(len(lengths)):
         if bins and cells([lengths[i] for i in (*bins[-1], index)]) <= capacity:
@@ -51,10 +49,3 @@ def padding(lengths: Sequence[int], bins: Sequence[Sequence[int]], cells: Cells 
     """Share of the computed tokens that are padding, 0 to 1. 0 for an empty minibatch."""
     computed = sum(cells([lengths[i] for i in members]) for members in bins)
     return 1 - sum(lengths[i] for members in bins for i in members) / computed if computed else 0.0
-
-
-def _check(lengths: Sequence[int], capacity: int) -> None:
-    longest = max(lengths, default=0)
-    if longest > capacity:
-        raise ValueError(f"microbatchTokens: found a sequence of {longest} tokens; expected at most {capacity}. "
-                         "Raise microbatchTokens to the longest prompt and completion together")

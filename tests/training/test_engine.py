@@ -1,0 +1,69 @@
+"""Real DeepSpeed: two processes learn what one learns, at every ZeRO stage, and go on exactly where they stopped."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.training import tiny
+from tests.training.processes import ranks
+
+STAGES = [0, 1, 2, 3]
+METRICS = ("loss", "tokens", "droppedTokens", "clipFraction", "ratioMean", "entropy", "reward", "length", "staleness")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.write_model(tmp_path_factory.mktemp("base"))
+
+
+def test_two_processes_learn_what_one_learns_at_every_zero_stage(base: Path, tmp_path: Path) -> None:
+    found, weights = {}, {}
+    for size in (1, 2):
+        out = tmp_path / f"weights-{size}"
+        out.mkdir()
+        arguments = {"model": str(base), "weights": str(out), "stages": STAGES if size == 2 else [0]}
+        with ranks(tmp_path / str(size), size, "worker.equality", arguments) as group:
+            found[size] = group.results()
+        weights[size] = {stage: load_file(out / f"{stage}.safetensors") for stage in arguments["stages"]}
+    alone, before = found[1][0]["0"], AutoModelForCausalLM.from_pretrained(base).state_dict()
+    assert not torch.equal(weights[1][0]["lm_head.weight"], before["lm_head.weight"])
+    for stage in STAGES:
+        assert found[2][0][str(stage)] == found[2][1][str(stage)]
+        for mine, other in zip(alone, found[2][0][str(stage)], strict=True):
+            assert {name: other[name] for name in METRICS} == pytest.approx(
+                {name: mine[name] for name in METRICS}, rel=1e-4, abs=1e-6)
+        for name, tensor in weights[1][0].items():
+            torch.testing.assert_close(weights[2][stage][name], tensor, rtol=1e-4, atol=2e-5)
+
+
+@pytest.fixture(scope="module")
+def interrupted(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], Path]:
+    """What each rank learnt without and with an interruption, by precision and ZeRO stage; where the models are."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    arguments = {"model": str(base), "saved": str(folder / "saved"), "stages": STAGES,
+                 "dtypes": ["float32", "bfloat16"]}
+    with ranks(folder, 2, "worker.resuming", arguments) as group:
+        return group.results(), folder / "saved"
+
+
+def test_training_goes_on_from_disk_as_if_it_had_never_stopped(interrupted: tuple[list[dict[str, Any]], Path]) -> None:
+    results, _ = interrupted
+    for rank in results:
+        for name, (uninterrupted, resumed) in rank.items():
+            assert resumed == uninterrupted, name
+    assert results[0]["float32-0"][0][0]["loss"] == pytest.approx(results[0]["float32-3"][0][0]["loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_is_saved_is_a_hugging_face_directory_with_the_tokenizer(
+        base: Path, interrupted: tuple[list[dict[str, Any]], Path], stage: int) -> None:
+    saved = interrupted[1] / f"float32-{stage}"
+    found, expected = (AutoModelForCausalLM.from_pretrained(folder).state_dict() for folder in (saved, base))
+    assert {name: tensor.shape for name, tensor in found.items()} == {
+        name: tensor.shape for name, tensor in expected.items()}
+    assert AutoTokenizer.from_pretrained(saved).chat_template == tiny.TEMPLATE
+    assert {path.suffix for path in saved.iterdir()} <= {".json", ".jinja", ".safetensors"}

@@ -1,0 +1,92 @@
+"""What processes that train do: `python -m tests.training.worker <scenario> <json>`."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from magistral_api.config import StageConfig
+from magistral_api.run import RL, Optimizer
+from magistral_workloads.recipe import sft
+from magistral_workloads.roles import trainer
+from magistral_workloads.storage import ObjectStore
+from magistral_workloads.training import checkpointing, engine, group, model, process
+from magistral_workloads.training.rl import train_step
+from magistral_workloads.transport.rollouts import decode, encode
+from magistral_workloads.transport.rollouts.client import Conductor
+from tests.training import tiny
+from tests.training.member import joined, main, place
+
+OPTIMIZER = Optimizer(learning_rate=3e-3, warmup_steps=1, weight_decay=0.01)
+
+
+def settings(stage: int) -> RL:
+    return RL.model_validate({
+        "prompts": [{"uri": "s3://bucket/prompts"}], "batchSize": 12, "groupSize": 4, "zeroStage": stage,
+        "maxUnpenalizedTokens": 32, "cacheTokens": 16, "microbatchTokens": 48})
+
+
+def learn(group_: group.Group, folder: Path, stage: int, dtype: torch.dtype) -> engine.Engine:
+    policy = model.load(folder, "cpu").to(dtype)
+    return engine.Engine(policy, group_, OPTIMIZER, stage)
+
+
+def train(engine_: engine.Engine, stage: int, steps: list[int]) -> list[dict[str, float]]:
+    size = engine_.group.size
+    shares = [decode(encode(tiny.batch(step, size), engine_.group.rank, step)) for step in steps]
+    return [train_step(engine_, share, settings(stage)) for share in shares]
+
+
+def equality(arguments: dict[str, Any]) -> Any:
+    """Three steps at each ZeRO stage; metrics by stage, and the weights at the end in a file of rank 0."""
+    group_ = joined(arguments)
+    metrics = {}
+    for stage in arguments["stages"]:
+        trained = learn(group_, Path(arguments["model"]), stage, torch.float32)
+        metrics[str(stage)] = train(trained, stage, [1, 2, 3])
+        weights = trained.full_weights()
+        if group_.rank == 0:
+            save_file({name: tensor.contiguous() for name, tensor in weights.items()},
+                      Path(arguments["weights"]) / f"{stage}.safetensors")
+        trained.deepspeed.destroy()
+    return metrics
+
+
+def resuming(arguments: dict[str, Any]) -> Any:
+    """Steps 1 and 2, everything to disk, steps 3 and 4; then 3 and 4 again from what is on disk."""
+    group_, found = joined(arguments), {}
+    scratch = Path(arguments["scratch"])
+    for stage, name in ((stage, name) for name in arguments["dtypes"] for stage in arguments["stages"]):
+        dtype = getattr(torch, name)
+        first = learn(group_, Path(arguments["model"]), stage, dtype)
+        train(first, stage, [1, 2])
+        saved = Path(arguments["saved"]) / f"{name}-{stage}"
+        weights = first.full_weights()
+        if group_.rank == 0:
+            model.save(first.policy, weights, Path(arguments["model"]), saved)
+        state = checkpointing.save_state(first, scratch / "state.pt")
+        group_.wait_for_all()
+        uninterrupted = train(first, stage, [3, 4])
+        first.deepspeed.destroy()
+        second = learn(group_, saved, stage, dtype)
+        checkpointing.load_state(second, state)
+        found[f"{name}-{stage}"] = [uninterrupted, train(second, stage, [3, 4])]
+        second.deepspeed.destroy()
+    return found
+
+
+def whole_stage(arguments: dict[str, Any]) -> Any:
+    """A stage as its pod runs it, from a config file, with the store's keys and the conductor's address of the test."""
+    config = StageConfig.model_validate_json(Path(arguments["config"]).read_text())
+    store = ObjectStore(config.storage, arguments["access_key"], arguments["secret_key"], owner="MagistralRuntime/test")
+    mine = process.Process(config, place(arguments), process.stop_event(), store, Path(arguments["scratch"]))
+    if config.stage == "sft":
+        sft.run(mine)
+    else:
+        trainer.train(mine, Conductor(config.services.conductor, arguments["token"], mine.stopping))
+    return None
+
+
+if __name__ == "__main__":
+    main(equality, resuming, whole_stage)

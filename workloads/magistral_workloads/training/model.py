@@ -1,0 +1,112 @@
+"""The model: loaded from a Hugging Face directory, asked for log-probabilities, saved as a Hugging Face directory."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
+from transformers.utils.logging import disable_progress_bar
+
+WEIGHTS = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Microbatch:
+    """B sequences, padded on the right to T tokens.
+
+    `input_ids` int64 [B, T]. `attention_mask` int64 [B, T]: 0 on padding. `predicted` bool [B, T]: tokens whose
+    log-probability is asked for, N in all; never a sequence's first token.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    predicted: Tensor
+
+    @classmethod
+    def of(cls, sequences: list[Tensor], prompt_lengths: list[int]) -> "Microbatch":
+        """From int64 [T_i] sequences; what follows the first `prompt_lengths[i]` tokens (at least 1) is predicted."""
+        longest = max(len(sequence) for sequence in sequences)
+        lengths = torch.tensor([len(sequence) for sequence in sequences])
+        places = torch.arange(longest)
+        inside = places < lengths[:, None]
+        return cls(
+            input_ids=torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True),
+            attention_mask=inside.long(),
+            predicted=inside & (places >= torch.tensor(prompt_lengths)[:, None]))
+
+    @classmethod
+    def idle(cls) -> "Microbatch":
+        """For a rank that has fewer microbatches than its peers: collectives need its forward and backward pass too."""
+        return cls.of([torch.zeros(2, dtype=torch.long)], [1])
+
+    def to(self, device: str) -> "Microbatch":
+        return Microbatch(self.input_ids.to(device), self.attention_mask.to(device), self.predicted.to(device))
+
+
+class Policy(nn.Module):
+    """A causal language model that computes logits only where they are asked for."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Microbatch) -> tuple[Tensor, Tensor]:
+        """Log-probability (with gradient) and entropy (without) of each predicted token, float32 [N].
+
+        Order: sequence after sequence, as they lie in the batch. Of the raw logits: no temperature (algorithm.loss).
+        """
+        hidden = self.model.base_model(
+            input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).last_hidden_state
+        # The state at t predicts the token at t + 1.
+        rows = hidden[:, :-1][batch.predicted[:, 1:]]
+        targets = batch.input_ids[:, 1:][batch.predicted[:, 1:]]
+        logits = self.model.get_output_embeddings()(rows).float()
+        normaliser = logits.logsumexp(-1)
+        logprobs = logits.gather(-1, targets[:, None]).squeeze(-1) - normaliser
+        with torch.no_grad():
+            entropy = normaliser - (logits.softmax(-1) * logits).sum(-1)
+        return logprobs, entropy
+
+
+def load(folder: Path, device: str) -> Policy:
+    """Weights from safetensors only. float32 on the CPU; bfloat16 on a GPU (not tested in this repository's suites)."""
+    disable_progress_bar()
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype_of(device), local_files_only=True, use_safetensors=True, trust_remote_code=False)
+    if device == "cuda":
+        model.gradient_checkpointing_enable()
+    model.train()
+    return Policy(model)
+
+
+def dtype_of(device: str) -> torch.dtype:
+    """Of weights and activations."""
+    return torch.float32 if device == "cpu" else torch.bfloat16
+
+
+def save(policy: Policy, weights: dict[str, Tensor], source: Path, folder: Path) -> Path:
+    """A Hugging Face directory at `folder`, replaced: config, `weights`, and tokenizer files as `source` has them.
+
+    `weights`: full tensors (engine.full_weights). On rank 0 only; no collective.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    policy.model.save_pretrained(folder, state_dict=weights)
+    for path in _other_files(source):
+        if not (folder / path.name).exists():
+            shutil.copy2(path, folder / path.name)
+    return folder
+
+
+def forget_weights(folder: Path) -> None:
+    """Free the scratch space of a model that is in memory; its tokenizer and config stay for `save`."""
+    for path in folder.glob(f"*{WEIGHTS}"):
+        path.unlink()
+
+
+def _other_files(source: Path) -> Iterator[Path]:
+    return (path for path in sorted(source.iterdir())
+            if path.is_file() and path.suffix != WEIGHTS and not path.name.endswith(".index.json"))
