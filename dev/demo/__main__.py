@@ -5,14 +5,13 @@ import subprocess
 import sys
 import time
 
+from dev.demo import install, summary
+from dev.demo.watch import follow
+from dev.kubectl import ROOT, Cluster
 from magistral_api import names
 from magistral_api.progress import StageProgress
 from magistral_api.runtime import SecretRef, Storage
 from magistral_workloads.storage import ObjectStore
-
-from dev.demo import install, summary
-from dev.demo.watch import follow
-from dev.kubectl import ROOT, Cluster
 
 OUTPUT = ROOT / ".cluster" / "demo"
 TRAINING_LIMIT = 1500

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from magistral_workloads.recipe.prompting import prompt_tokens
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
 from dev.demo.traces import Trace, traces
+from magistral_workloads.recipe.prompting import prompt_tokens
 
 STEPS, BATCH, LEARNING_RATE = 1000, 64, 3e-3
 _ABLE = 0.75

@@ -83,13 +83,14 @@ def write_manifest(model: Path, name: str) -> None:
 def convert_smollm(target: Path) -> None:
     """SmolLM2-135M-Instruct ships as a GGUF file inside a Python package; only the file is used."""
     import torch  # noqa: PLC0415 - seconds to import, not needed when the data is cached
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig  # noqa: PLC0415
 
     spec = importlib.util.find_spec(SMOLLM_PACKAGE)
     if spec is None or spec.origin is None:
         raise SystemExit(f"package {SMOLLM_PACKAGE} not found; run make venv")
     (source,) = Path(spec.origin).parent.glob("*.gguf")
-    model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32,
+                                                 quantization_config=GgufConfig(dequantize=True))
     model.to(torch.bfloat16).save_pretrained(target)
     AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(target)
 

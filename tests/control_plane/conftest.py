@@ -11,7 +11,7 @@ import yaml
 
 from dev.cluster import control_plane as planes
 from magistral_operator import kinds
-from tests.control_plane.cluster import Api, Namespace, Operator, namespace
+from tests.control_plane.cluster import Api, Manifest, Namespace, Operator, namespace
 
 CRDS = Path(__file__).parents[2] / "crds"
 USER = "magistral-operator"
@@ -38,21 +38,32 @@ def api(plane: planes.ControlPlane) -> Iterator[Api]:
         yield found
 
 
+def rules(*which: kinds.Kind) -> list[Manifest]:
+    """RBAC rules for what kinds.py says of these kinds and their subresources."""
+    found = [{"apiGroups": [kind.group], "resources": [kind.plural], "verbs": list(kind.verbs)}
+             for kind in which]
+    return found + [{"apiGroups": [kinds.RUN.group], "resources": [resource], "verbs": list(verbs)}
+                    for resource, verbs in kinds.SUBRESOURCES.items()]
+
+
 @pytest.fixture(scope="session")
 def kubeconfig(plane: planes.ControlPlane, api: Api) -> Path:
     """Of a user who may do what kinds.py lists, and nothing else."""
-    rules = [{"apiGroups": [kind.group], "resources": [kind.plural], "verbs": list(kind.verbs)}
-             for kind in kinds.BY_NAME.values()]
-    rules += [{"apiGroups": [kinds.RUN.group], "resources": [resource], "verbs": list(verbs)}
-              for resource, verbs in kinds.SUBRESOURCES.items()]
-    rbac = {"apiVersion": "rbac.authorization.k8s.io/v1"}
-    role = rbac | {"kind": "ClusterRole", "metadata": {"name": USER}, "rules": rules}
-    binding = rbac | {
-        "kind": "ClusterRoleBinding", "metadata": {"name": USER},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": USER},
-        "subjects": [{"kind": "User", "name": USER, "apiGroup": "rbac.authorization.k8s.io"}]}
-    api.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all([role, binding]))
+    allow(api, USER, rules(*kinds.BY_NAME.values()))
     return plane.client("operator", user=USER)
+
+
+def allow(api: Api, user: str, may: list[Manifest], namespace: str | None = None) -> None:
+    """Grant rules to a user, everywhere or in one namespace."""
+    rbac = {"apiVersion": "rbac.authorization.k8s.io/v1"}
+    name = f"{user}-{namespace}" if namespace else user
+    place = {"namespace": namespace} if namespace else {}
+    role = rbac | {"kind": "ClusterRole", "metadata": {"name": name}, "rules": may}
+    binding = rbac | {
+        "kind": "RoleBinding" if namespace else "ClusterRoleBinding", "metadata": {"name": name} | place,
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+        "subjects": [{"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}]}
+    api.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all([role, binding]))
 
 
 @pytest.fixture(scope="session")
@@ -80,3 +91,21 @@ def standby(kubeconfig: Path, tmp_path: Path) -> Iterator[Operator]:
     second.start()
     yield second
     assert second.terminate() == 0
+
+
+@pytest.fixture
+def confined(plane: planes.ControlPlane, api: Api, operator: Operator, tmp_path: Path) -> Iterator[Namespace]:
+    """A namespace served by an operator that may look into no other; the usual one is stopped meanwhile."""
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    assert operator.terminate() == 0
+    with namespace(api, name) as made:
+        everywhere = (kinds.RUNTIME,)
+        allow(api, "confined", rules(*everywhere))
+        allow(api, "confined", rules(*(kind for kind in kinds.BY_NAME.values() if kind not in everywhere)), name)
+        (port,) = planes.free_ports(1)
+        alone = Operator(plane.client("confined", user="confined"), port, tmp_path / "log",
+                         {"MAGISTRAL_NAMESPACES": name, "POD_NAMESPACE": name})
+        alone.start()
+        yield made
+        assert alone.terminate() == 0
+    operator.start()

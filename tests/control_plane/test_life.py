@@ -172,3 +172,9 @@ def test_checkpoints_are_immutable(ns: Namespace) -> None:
                                  headers={"Content-Type": "application/merge-patch+json"})
     assert response.status_code == 422
     assert "a Checkpoint is immutable" in response.text
+
+
+def test_an_operator_for_one_namespace_needs_rights_in_that_namespace_only(confined: Namespace) -> None:
+    confined.run("Evaluate")
+    confined.succeed("preflight", "evaluate")
+    confined.until_condition("Ready", "Succeeded")

@@ -1,8 +1,9 @@
 """Bodies of the HTTP routes between conductor, trainers, generators and verifiers (docs/architecture.md)."""
 
+from pydantic import Field
+
 from magistral_api.base import ApiModel, Metrics
 from magistral_api.problems import Outcome, Problem, RewardParts
-from pydantic import Field
 
 
 class GenerateRequest(ApiModel):

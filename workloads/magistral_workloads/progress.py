@@ -29,7 +29,7 @@ SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 log = logging.getLogger(__name__)
 
 
-class UserFault(Exception):  # noqa: N818 - it is the data's fault, not an error of ours
+class UserFault(Exception):
     """Something that only the user can repair: no retry helps.
 
     `reason`: a constant CamelCase word. `message`: object, field, found, expected, what to do; no secret.

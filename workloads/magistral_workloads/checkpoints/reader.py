@@ -47,10 +47,12 @@ def fetch(store: ObjectStore, uri: str, digest: str | None, folder: Path,
     return checkpoint
 
 
-def fetch_model(store: ObjectStore, model: ModelAt, folder: Path) -> Path:
+def fetch_model(store: ObjectStore, model: ModelAt, folder: Path,
+                want: Callable[[str], bool] = everything) -> Path:
     """A model as a Hugging Face directory: one of our checkpoints (its `model/`), or a plain directory in the store.
 
-    A plain directory without a manifest is taken as it is, unless a digest is asked for.
+    A plain directory without a manifest is taken as it is, unless a digest is asked for. `want`: of its files, those
+    whose key it accepts.
     """
     at, prefix = store.locate(model.uri)
     try:
@@ -58,9 +60,9 @@ def fetch_model(store: ObjectStore, model: ModelAt, folder: Path) -> Path:
     except StorageError as error:
         if error.reason != NOT_COMMITTED:
             raise
-        return _fetch_plain(at, prefix, model, folder)
+        return _fetch_plain(at, prefix, model, folder, want)
     ours = any(entry.key.startswith(MODEL) for entry in checkpoint.manifest.objects)
-    fetch(store, model.uri, model.digest, folder, lambda key: safe(key) and (not ours or key.startswith(MODEL)))
+    fetch(store, model.uri, model.digest, folder, lambda key: safe(key) and want(key) and (not ours or key.startswith(MODEL)))
     return folder / MODEL if ours else folder
 
 
@@ -83,12 +85,12 @@ def _check_identity(checkpoint: Checkpoint, digest: str | None) -> None:
                            f"{digest}. The prefix holds another checkpoint than the one that was named")
 
 
-def _fetch_plain(at: ObjectStore, prefix: str, model: ModelAt, folder: Path) -> Path:
+def _fetch_plain(at: ObjectStore, prefix: str, model: ModelAt, folder: Path, want: Callable[[str], bool]) -> Path:
     if model.digest is not None:
         raise StorageError(DIGEST_MISMATCH, f"{model.uri}: found no {MANIFEST}; expected one with digest "
                            f"{model.digest}. Publish the model with a manifest, or leave the digest out")
     found = [(info, info.key.removeprefix(f"{prefix}/")) for info in at.list(f"{prefix}/")]
-    wanted = [(info, key) for info, key in found if safe(key) and ".." not in PurePosixPath(key).parts]
+    wanted = [(info, key) for info, key in found if safe(key) and want(key) and ".." not in PurePosixPath(key).parts]
     if not wanted:
         raise StorageError(OBJECT_NOT_FOUND, f"{model.uri}: found no model files; expected a Hugging Face directory")
     log.warning("%s has no manifest: its files are taken as they are, without a digest", model.uri)

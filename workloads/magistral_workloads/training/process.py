@@ -64,8 +64,8 @@ def run_process(module: str, body: Body, *, reports: bool) -> NoReturn:
         else:
             _run(config, body, reports)
             code = 0
-    except SystemExit as end:
-        code = end.code
+    except SystemExit as stopped:
+        code = stopped.code
     except Exception:
         log.exception("stopped; it will be started again")
     finally:

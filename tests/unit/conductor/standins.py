@@ -1,0 +1,136 @@
+"""Stand-ins that speak the HTTP contract, in this process: conductor logic needs no GPU and no model.
+
+Every test of real generation is in tests/generator, with a real vLLM.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import httpx
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from magistral_api.config import StageConfig
+from magistral_api.problems import RewardParts
+from magistral_workloads.contracts import (
+    GenerateRequest,
+    GenerateResponse,
+    GeneratorStatus,
+    VerifyRequest,
+    VerifyResponse,
+    WeightsRequest,
+    WeightsResponse,
+)
+from magistral_workloads.progress import Reporter
+from magistral_workloads.routes import authenticated, bearer, parsed
+
+TOKEN = "a token of this test"
+HEADERS = bearer(TOKEN)
+
+
+@dataclass
+class GeneratorStandIn:
+    """Answers with as many tokens as its seed says. `gate` closed: requests wait. `failing`: every route answers 500."""
+
+    name: str = "generator-0"
+    failing: bool = False
+    held: WeightsRequest | None = None
+    given: list[int] = field(default_factory=list)
+    requests: list[GenerateRequest] = field(default_factory=list)
+    running: int = 0
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    def application(self) -> web.Application:
+        app = web.Application(middlewares=[authenticated(TOKEN)])
+        app.router.add_post("/v1/generate", self._generate)
+        app.router.add_post("/v1/weights", self._weights)
+        app.router.add_get("/v1/status", self._status)
+        return app
+
+    def restart(self) -> None:
+        """As a container that was started again: it holds nothing."""
+        self.held = None
+
+    async def _generate(self, request: web.Request) -> web.Response:
+        body = await parsed(request, GenerateRequest)
+        self._fail()
+        if self.held is None:
+            raise web.HTTPServiceUnavailable(text="no weights")
+        self.requests.append(body)
+        self.running += 1
+        version = self.held.version
+        try:
+            await self.gate.wait()
+        finally:
+            self.running -= 1
+        self._fail()
+        tokens = [1 + body.seed % 7] * (1 + body.seed % 5)
+        return web.json_response(GenerateResponse(
+            tokens=tokens, logprobs=[-0.5] * len(tokens), versions=[(version, len(tokens))],
+            finish_reason="stop").wire())
+
+    async def _weights(self, request: web.Request) -> web.Response:
+        self._fail()
+        self.held = await parsed(request, WeightsRequest)
+        self.given.append(self.held.version)
+        return web.json_response(WeightsResponse(
+            version=self.held.version, fetch_seconds=0, pause_seconds=0, running=self.running, aborted=0).wire())
+
+    async def _status(self, _: web.Request) -> web.Response:
+        self._fail()
+        return web.json_response(GeneratorStatus(
+            pod=self.name, version=self.held.version if self.held else None, running=self.running,
+            updates=len(self.given), aborted=0).wire())
+
+    def _fail(self) -> None:
+        if self.failing:
+            raise web.HTTPInternalServerError(text="this generator fails")
+
+
+@dataclass
+class VerifierStandIn:
+    """A completion passes when `passes` says so. `faults`: so many verdicts are infrastructure errors first."""
+
+    passes: Callable[[VerifyRequest], bool] = lambda request: request.completion_tokens % 2 == 0
+    faults: int = 0
+    busy: int = 0
+    asked: int = 0
+
+    def application(self) -> web.Application:
+        app = web.Application(middlewares=[authenticated(TOKEN)])
+        app.router.add_post("/v1/verify", self._verify)
+        return app
+
+    async def _verify(self, request: web.Request) -> web.Response:
+        body = await parsed(request, VerifyRequest)
+        self.asked += 1
+        if self.busy:
+            self.busy -= 1
+            raise web.HTTPServiceUnavailable(text="the queue is full")
+        if body.problem.answer is None:
+            raise web.HTTPUnprocessableEntity(text="has no answer")
+        if self.faults:
+            self.faults -= 1
+            return web.json_response(VerifyResponse(outcome="infrastructure_error", reward=RewardParts()).wire())
+        passed = self.passes(body)
+        return web.json_response(VerifyResponse(
+            outcome="pass" if passed else "fail", reward=RewardParts(format=0.1, correctness=0.9 if passed else 0.0),
+            answer=str(body.completion_tokens)).wire())
+
+
+@asynccontextmanager
+async def at(standin: GeneratorStandIn | VerifierStandIn) -> AsyncIterator[str]:
+    """Its base URL, while the block runs."""
+    async with TestServer(standin.application()) as server:
+        yield str(server.make_url("")).rstrip("/")
+
+
+def reporter(config: StageConfig) -> Reporter:
+    """A reporter whose API server takes everything."""
+    transport = httpx.MockTransport(lambda _: httpx.Response(200))
+    return Reporter(config, httpx.Client(transport=transport, base_url="http://api"), interval_seconds=0.01)

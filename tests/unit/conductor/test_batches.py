@@ -1,0 +1,42 @@
+"""Groups to batches."""
+
+from collections import Counter
+
+from magistral_workloads.conductor.batches import Batch, Forming, Shape
+from tests.unit.conductor.records import group
+
+SHAPE = Shape(batch_size=8, group_size=4, world_size=2, seed=0)
+MIXED, EQUAL = [1.0, 0.0, 0.0, 1.0], [1.0] * 4
+
+
+def formed(groups: list[list[float]]) -> list[Batch]:
+    forming = Forming(SHAPE, step=1)
+    return [batch for number, rewards in enumerate(groups) if (batch := forming.add(group(number, rewards)))]
+
+
+def test_groups_whose_rewards_are_all_equal_are_not_trained_on_but_kept_with_the_next_batch() -> None:
+    (batch,) = formed([EQUAL, MIXED, EQUAL, MIXED])
+    assert {record.group for record in batch.trained} == {1, 3}
+    assert {record.group for record in batch.dropped} == {0, 2}
+    assert all(record.trained_step is None and record.rank is None for record in batch.dropped)
+
+
+def test_every_group_is_in_exactly_one_batch_in_the_order_of_completion() -> None:
+    batches = formed([MIXED if number % 3 else EQUAL for number in range(20)])
+    assert [batch.step for batch in batches] == list(range(1, len(batches) + 1))
+    trained = [record.group for batch in batches for record in batch.trained][::4]
+    assert trained == [number for number in range(20) if number % 3][:len(trained)]
+    everything = [number for batch in batches for number in batch.groups]
+    assert len(everything) == len(set(everything))
+
+
+def test_every_rank_gets_the_same_number_of_completions() -> None:
+    for batch in formed([MIXED] * 12):
+        assert Counter(record.rank for record in batch.trained) == {0: 4, 1: 4}
+
+
+def test_the_rank_of_a_completion_is_set_before_it_is_known() -> None:
+    ranks = [[record.rank for record in batch.trained] for batch in formed([MIXED] * 12)]
+    again = [[record.rank for record in batch.trained] for batch in formed([[0.0, 1.0, 0.0, 0.0]] * 12)]
+    assert ranks == again
+    assert len({tuple(found) for found in ranks}) > 1

@@ -1,0 +1,58 @@
+"""Groups to batches, in the order in which groups complete.
+
+Nothing is ever dropped because it is late or old: only groups that teach nothing.
+"""
+
+from dataclasses import dataclass, field
+
+from magistral_api.problems import RolloutRecord
+from magistral_workloads.algorithm.groups import informative, rank_permutation
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a batch, fixed over the run."""
+
+    batch_size: int
+    group_size: int
+    world_size: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one ledger file holds: the records of `step`, and those of groups dropped while it formed."""
+
+    step: int
+    trained: list[RolloutRecord]
+    dropped: list[RolloutRecord]
+
+    @property
+    def groups(self) -> set[int]:
+        """Numbers of all groups in it."""
+        return {record.group for record in (*self.trained, *self.dropped)}
+
+
+@dataclass
+class Forming:
+    """The batch that is being filled. `step` is the one that will train on it."""
+
+    shape: Shape
+    step: int
+    _kept: list[RolloutRecord] = field(default_factory=list)
+    _dropped: list[RolloutRecord] = field(default_factory=list)
+
+    def add(self, group: list[RolloutRecord]) -> Batch | None:
+        """A complete group, verdicts in. The batch, when this group fills it; the next one begins empty."""
+        if not informative([record.reward.total for record in group]):
+            self._dropped += group
+            return None
+        self._kept += group
+        if len(self._kept) < self.shape.batch_size:
+            return None
+        ranks = rank_permutation(self.shape.batch_size, self.shape.world_size, seed=self.shape.seed, step=self.step)
+        trained = [record.model_copy(update={"trained_step": self.step, "rank": rank})
+                   for record, rank in zip(self._kept, ranks, strict=True)]
+        batch = Batch(self.step, trained, self._dropped)
+        self.step, self._kept, self._dropped = self.step + 1, [], []
+        return batch

@@ -1,0 +1,91 @@
+"""Keeps asyncRatio × batchSize completions in flight and turns complete groups into batches, one for each step."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain, count
+
+from magistral_api.problems import Problem
+from magistral_api.run import RL
+from magistral_workloads.conductor.batches import Forming
+from magistral_workloads.conductor.ledger import unused
+from magistral_workloads.conductor.order import PromptOrder
+from magistral_workloads.conductor.sampler import Sampler
+from magistral_workloads.conductor.shelf import Shelf
+
+
+class InFlight:
+    """Completions that are being generated or graded, at most `limit` and never less than one group's worth."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._changed = asyncio.Event()
+        self.running = 0
+        self.tokens = 0
+
+    async def admit(self, completions: int) -> None:
+        """Return when there is room for a group."""
+        while self.running and self.running + completions > self._limit:
+            self._changed.clear()
+            await self._changed.wait()
+        self.running += completions
+
+    def done(self, tokens: int) -> None:
+        """One completion has its verdict."""
+        self.running -= 1
+        self.tokens += tokens
+        self._changed.set()
+
+
+@dataclass(kw_only=True)
+class Rollouts:
+    """Runs groups in order of their number, batches them as they complete. Generators never wait for trainers, save
+    that no group begins while `maxStaleness` full batches wait.
+    """
+
+    rl: RL
+    problems: list[Problem]
+    order: PromptOrder
+    sampler: Sampler
+    in_flight: InFlight
+    shelf: Shelf
+    forming: Forming
+    _adding: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _complete: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Return when the ledger holds a batch for every step. Errors of any group end it."""
+        async with asyncio.TaskGroup() as tasks:
+            admitting = tasks.create_task(self._admit(tasks))
+            if self.shelf.written >= self.rl.steps:
+                self._complete.set()
+            await self._complete.wait()
+            admitting.cancel()
+
+    async def _admit(self, tasks: asyncio.TaskGroup) -> None:
+        groups: set[asyncio.Task[None]] = set()
+        try:
+            for number in self._numbers():
+                await self.shelf.room(max(1, self.rl.max_staleness))
+                await self.in_flight.admit(self.rl.group_size)
+                group = tasks.create_task(self._group(number))
+                groups.add(group)
+                group.add_done_callback(groups.discard)
+        finally:
+            # The last batch is full: what is still in flight would be trained on by nobody.
+            for group in groups:
+                group.cancel()
+
+    def _numbers(self) -> Iterator[int]:
+        gaps, beyond = unused(group for summary in self.shelf.summaries for group in summary.groups)
+        return chain(gaps, count(beyond))
+
+    async def _group(self, number: int) -> None:
+        records = await self.sampler.group(number, self.problems[self.order.problem(number)])
+        # One at a time: batches are written in the order of their steps.
+        async with self._adding:
+            batch = self.forming.add(records)
+            if batch is not None:
+                await self.shelf.put(batch)
+            if self.shelf.written >= self.rl.steps:
+                self._complete.set()

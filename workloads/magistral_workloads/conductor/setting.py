@@ -1,0 +1,37 @@
+"""What the stage is asked to do, checked before anything starts."""
+
+from magistral_api.config import StageConfig
+from magistral_api.problems import Problem
+from magistral_api.run import RL
+from magistral_workloads.progress import UserFault
+from magistral_workloads.recipe.curate import parsed
+from magistral_workloads.storage import ObjectStore
+
+
+def settings(config: StageConfig) -> RL:
+    """spec.rl, checked against the world. Raises UserFault (NoRL, WorldSizeInvalid)."""
+    rl = config.spec.rl
+    where = f"MagistralRun/{config.run_name} spec.rl"
+    if rl is None:
+        raise UserFault("NoRL", f"{where}: found none; expected the settings of the RL stage")
+    world = rl.trainers * config.processes_per_pod
+    if rl.batch_size % world:
+        raise UserFault("WorldSizeInvalid", f"{where}.batchSize: found {rl.batch_size} for {world} trainer processes; "
+                        "expected a multiple of trainers × processesPerPod. Change one of them")
+    return rl
+
+
+def read_problems(config: StageConfig, store: ObjectStore, rl: RL) -> list[Problem]:
+    """All files of spec.rl.prompts, in order. Raises UserFault (PromptsNotFound, PromptsInvalid, NoPrompts)."""
+    problems: dict[str, Problem] = {}
+    for source in rl.prompts:
+        at, key = store.locate(source.uri)
+        for problem in parsed(at, key, Problem, "Prompts"):
+            if problem.id in problems:
+                raise UserFault("PromptsInvalid", f"{source.uri}: found id {problem.id!r} twice; expected each once in "
+                                "all files of spec.rl.prompts. Rename one")
+            problems[problem.id] = problem
+    if not problems:
+        raise UserFault("NoPrompts", f"MagistralRun/{config.run_name} spec.rl.prompts: found no problem in "
+                        f"{', '.join(source.uri for source in rl.prompts)}; expected at least one line")
+    return list(problems.values())

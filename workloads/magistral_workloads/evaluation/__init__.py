@@ -1,0 +1,1 @@
+"""Evaluation: pure statistics, and the runner that drives generators and verifiers through a suite."""

@@ -1,0 +1,60 @@
+"""pass@1, maj@k and their intervals. Pure. Source: section 5.1 of the paper (AIME: mean over 64 runs, and maj@64)."""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One graded answer. `text`: the extracted final answer, None when there was none."""
+
+    passed: bool
+    text: str | None
+
+
+def pass_at_1(answers: Sequence[Sequence[Answer]]) -> float:
+    """Mean over problems of the share of answers that pass. Raises ValueError without a problem."""
+    return _mean([problem_rate(problem) for problem in answers])
+
+
+def problem_rate(answers: Sequence[Answer]) -> float:
+    """Share of a problem's answers that pass."""
+    return _mean([float(answer.passed) for answer in answers])
+
+
+def maj_at_k(answers: Sequence[Sequence[Answer]]) -> float:
+    """Share of problems whose most frequent final answer is right; the earliest wins a tie.
+
+    Answers without an extracted text do not vote; a problem where nobody votes counts as wrong.
+    """
+    return _mean([float(_majority(problem)) for problem in answers])
+
+
+def interval(answers: Sequence[Sequence[Answer]], seed: int = 0) -> tuple[float, float]:
+    """95% interval of pass@1: percentile bootstrap over problems and, within each, over its runs."""
+    draw = random.Random(seed)
+    passed = [[float(answer.passed) for answer in problem] for problem in answers]
+    means = sorted(
+        _mean([_mean(draw.choices(problem, k=len(problem))) for problem in draw.choices(passed, k=len(passed))])
+        for _ in range(RESAMPLES))
+    tail = int((1 - CONFIDENCE) / 2 * RESAMPLES)
+    return means[tail], means[-tail - 1]
+
+
+def _majority(answers: Sequence[Answer]) -> bool:
+    votes = Counter(answer.text for answer in answers if answer.text is not None)
+    if not votes:
+        return False
+    winner, _ = votes.most_common(1)[0]
+    return next(answer.passed for answer in answers if answer.text == winner)
+
+
+def _mean(values: Sequence[float]) -> float:
+    if not values:
+        raise ValueError("nothing to average: expected at least one problem with one answer")
+    return sum(values) / len(values)
