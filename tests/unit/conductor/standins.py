@@ -32,7 +32,7 @@ HEADERS = bearer(TOKEN)
 
 @dataclass
 class GeneratorStandIn:
-    """Answers with as many tokens as its seed says. `gate` closed: requests wait. `failing`: every route answers 500."""
+    """Answers with as many tokens as its seed says. `gate` closed: requests wait. `failing`: all routes answer 500."""
 
     name: str = "generator-0"
     failing: bool = False
@@ -85,7 +85,7 @@ class GeneratorStandIn:
         self._fail()
         return web.json_response(GeneratorStatus(
             pod=self.name, version=self.held.version if self.held else None, running=self.running,
-            updates=len(self.given), aborted=0).wire())
+            updates=len(self.given), aborted=0).model_dump(mode="json", by_alias=True))
 
     def _fail(self) -> None:
         if self.failing:

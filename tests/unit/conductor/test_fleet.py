@@ -149,6 +149,6 @@ async def test_a_request_that_no_generator_will_take_is_not_tried_again() -> Non
     generator = GeneratorStandIn()
     async with serving(generator) as (found, _, _):
         await found.start(policy(1))
-        with pytest.raises(Refused, match=r"GenerateRequest\.maxTokens"):
-            await found.generate(request().model_copy(update={"max_tokens": "many"}))
+        with pytest.raises(Refused, match=r"GenerateRequest\.seed"):
+            await found.generate(request().model_copy(update={"seed": "none"}))
         assert found.ready == 1

@@ -122,6 +122,7 @@ class Fleet:
             except Failed as error:
                 self.counts.regenerated += 1
                 await self._set_aside(generator, error)
+                generator.wake.set()
         raise FleetError(f"request {request.request_id} failed on {ATTEMPTS} generators; the last one is in the log")
 
     async def _watch(self) -> None:
@@ -155,7 +156,6 @@ class Fleet:
             log.warning("%s is set aside: %s", generator.url, error)
         generator.aside = True
         self.trouble = f"{generator.url}: {error}"
-        generator.wake.set()
         async with self._changed:
             self._changed.notify_all()
 
