@@ -84,9 +84,9 @@ def binary_into(directory: Path) -> Path:
 def _ready(store: Store) -> str | None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        opener.open(f"{store.url}/minio/health/ready", timeout=2).close()
+        opener.open(f"{store.url}/minio/health/cluster", timeout=2).close()
     except urllib.error.HTTPError as refusal:
-        return f"/minio/health/ready answers {refusal.code}"
+        return f"/minio/health/cluster answers {refusal.code}"
     except OSError as error:
         return f"{store.address} does not answer ({error})"
     return None

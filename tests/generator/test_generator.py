@@ -26,6 +26,7 @@ from magistral_workloads.roles import generator
 from magistral_workloads.routes import bearer
 from magistral_workloads.storage import ObjectStore
 from magistral_workloads.transport.weights.store import publish
+from tests.byte_tokenizer import END
 from tests.generator import tiny
 from tests.unit.config import UID, stage_config
 
@@ -131,7 +132,7 @@ async def test_logprobs_after_an_update_are_those_of_the_new_weights(pod: Pod) -
     for version in (1, 2):
         status, text = await pod.give(await pod.publish(version))
         assert status == 200, text
-        status, text = await pod.generate(request(7, 40, cache_salt=f"v{version}", stop_token_ids=[tiny.END]))
+        status, text = await pod.generate(request(7, 40, cache_salt=f"v{version}", stop_token_ids=[END]))
         assert status == 200, text
         answer = GenerateResponse.model_validate_json(text)
         assert answer.versions == [(version, len(answer.tokens))]

@@ -1,24 +1,11 @@
-"""Random Mistral models of a few thousand parameters: real architecture, real files, no training."""
+"""Random Mistral models of 100,000 parameters: real architecture, real files, no training."""
 
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
+from transformers import MistralConfig, MistralForCausalLM
 
-END = 0
-TEMPLATE = ("{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
-            "{% if add_generation_prompt %}<assistant>{% endif %}")
-
-
-def tokenizer() -> PreTrainedTokenizerFast:
-    """One token a byte; token 0 ends a text."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {"</s>": END} | {symbol: number + 1 for number, symbol in enumerate(alphabet)}
-    bytes_only = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    bytes_only.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bytes_only.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=bytes_only, eos_token="</s>", chat_template=TEMPLATE)
+from tests.byte_tokenizer import END, tokenizer
 
 
 def model(folder: Path, seed: int, hidden_size: int = 64) -> Path:

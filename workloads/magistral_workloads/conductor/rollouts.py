@@ -32,8 +32,12 @@ class InFlight:
 
     def done(self, tokens: int) -> None:
         """One completion has its verdict."""
-        self.running -= 1
         self.tokens += tokens
+        self.give_up(1)
+
+    def give_up(self, completions: int) -> None:
+        """Room for others."""
+        self.running -= completions
         self._changed.set()
 
 
@@ -66,8 +70,7 @@ class Rollouts:
         groups: set[asyncio.Task[None]] = set()
         try:
             for number in self._numbers():
-                await self.shelf.room(max(1, self.rl.max_staleness))
-                await self.in_flight.admit(self.rl.group_size)
+                await self._room_for_a_group()
                 group = tasks.create_task(self._group(number))
                 groups.add(group)
                 group.add_done_callback(groups.discard)
@@ -75,6 +78,17 @@ class Rollouts:
             # The last batch is full: what is still in flight would be trained on by nobody.
             for group in groups:
                 group.cancel()
+
+    async def _room_for_a_group(self) -> None:
+        limit = max(1, self.rl.max_staleness)
+        while True:
+            await self.shelf.room(limit)
+            await self.in_flight.admit(self.rl.group_size)
+            # Groups that are complete but not yet in a batch count too: let them in first, then look again.
+            async with self._adding:
+                if self.shelf.waiting < limit:
+                    return
+            self.in_flight.give_up(self.rl.group_size)
 
     def _numbers(self) -> Iterator[int]:
         gaps, beyond = unused(group for summary in self.shelf.summaries for group in summary.groups)
