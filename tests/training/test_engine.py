@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tests.training import tiny
 from tests.training.processes import ranks
 
+pytestmark = pytest.mark.timeout(600)
 STAGES = [0, 1, 2, 3]
 METRICS = ("loss", "tokens", "droppedTokens", "clipFraction", "ratioMean", "entropy", "reward", "length", "staleness")
 

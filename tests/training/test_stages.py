@@ -20,6 +20,7 @@ from tests.training.conducting import TOKEN, Conducting, conducting
 from tests.training.processes import Ranks, ranks
 from tests.unit.config import stage_config
 
+pytestmark = pytest.mark.timeout(900)
 STEPS = 4
 DATASET = "curate/dataset.jsonl"
 
