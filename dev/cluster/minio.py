@@ -82,6 +82,7 @@ def binary_into(directory: Path) -> Path:
 
 
 def _ready(store: Store) -> str | None:
+    # Its `ready` route answers before requests are taken.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         opener.open(f"{store.url}/minio/health/cluster", timeout=2).close()

@@ -95,10 +95,9 @@ async def test_a_failing_generator_is_set_aside_and_its_request_goes_to_another(
         await found.start(policy(1))
         await until(lambda: found.ready == 2)
         ill.failing = True
-        for seed in range(4):
-            await found.generate(request(seed))
+        await asyncio.gather(*(found.generate(request(seed)) for seed in range(4)))
         assert found.ready == 1
-        assert found.counts.regenerated == 1
+        assert found.counts.regenerated > 0
         ill.failing = False
         await until(lambda: found.ready == 2)
     assert len(well.requests) == 4
