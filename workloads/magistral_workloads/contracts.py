@@ -63,6 +63,7 @@ class RewardConfig(ApiModel):
     max_unpenalized_tokens: int
     cache_tokens: int
     language_consistency: bool = True
+    require_format: bool = Field(True, description="False in evaluation: an answer counts in whatever form it comes")
 
 
 class VerifyRequest(ApiModel):

@@ -35,7 +35,8 @@ def test_summaries_tell_groups_reward_staleness_and_length(s3: ObjectStore) -> N
     ledger.write(batch(2, 2))
     (_, found) = ledger.summaries()
     assert (found.step, found.groups, found.dropped_groups) == (2, [2, 3], 1)
-    assert (found.reward, found.length, found.max_length, found.passed) == (0.5, 4, 4, 0.5)
+    # Reward and pass rate are of all four completions, the dropped ones too.
+    assert (found.reward, found.length, found.max_length, found.passed) == (0.25, 4, 4, 0.25)
     assert found.staleness == 1  # step 2 trains version 1; its tokens are of version 0
 
 

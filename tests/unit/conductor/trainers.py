@@ -1,6 +1,7 @@
 """A stand-in for trainers: takes every rank's share, trains nothing, says what trainers say."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,12 +17,13 @@ from tests.unit.conductor.standins import HEADERS
 
 @dataclass
 class Trainers:
-    """All ranks in one. `shares`: what was trained on, by (step, rank)."""
+    """All ranks in one. `publish`: makes a version. `shares`: what was trained on, by (step, rank)."""
 
     config: StageConfig
     store: ObjectStore
     url: str
     scratch: Path
+    publish: Callable[[int], tuple[str, str]] = lambda step: (f"s3://b/weights/{step}", f"sha256:{step:064x}")
     shares: dict[tuple[int, int], Share] = field(default_factory=dict)
 
     async def train(self, until: int) -> None:
@@ -34,8 +36,8 @@ class Trainers:
             for step in range(start + 1, until + 1):
                 for rank in range(rl.trainers):
                     self.shares[step, rank] = decode(await self.batch(session, step, rank))
-                policy = PolicyPublished(version=step, uri=f"s3://b/weights/{step}", digest=f"sha256:{step:064x}",
-                                         metrics={"loss": float(step)})
+                uri, digest = await asyncio.to_thread(self.publish, step)
+                policy = PolicyPublished(version=step, uri=uri, digest=digest, metrics={"loss": float(step)})
                 await self._post(session, "/v1/policy", policy.model_dump_json(by_alias=True))
                 if step % rl.checkpoint_every == 0:
                     await self._commit(session, step)

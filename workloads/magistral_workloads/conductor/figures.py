@@ -5,22 +5,27 @@ from collections.abc import Mapping, Sequence
 from magistral_api.status import RLStatus
 from magistral_workloads.conductor.ledger import StepSummary
 
-TENTH = 0.1
+ENDS = 0.2
 
 
 def rl_status(summaries: Sequence[StepSummary], trained: int, tokens_per_second: float | None) -> RLStatus:
-    """Reward and staleness of the last batch trained on; before the first, of the last one written."""
+    """Reward and staleness of the last step trained on; before the first, of the last one written."""
     last = (summaries[:trained] or summaries)[-1] if summaries else None
-    return RLStatus(policy_version=trained, reward=last.reward if last else None,
-                    staleness=last.staleness if last else None, tokens_per_second=tokens_per_second)
+    return RLStatus(policy_version=trained, reward=_short(last.reward if last else None),
+                    staleness=_short(last.staleness if last else None), tokens_per_second=_short(tokens_per_second))
+
+
+def _short(value: float | None) -> float | None:
+    """For a table that people read: four decimals."""
+    return None if value is None else round(value, 4)
 
 
 def rewards(summaries: Sequence[StepSummary], steps: int) -> dict[str, float]:
-    """Mean reward of the first and of the last tenth of the run's steps, at least one, of those that are there."""
+    """Mean reward of the first and of the last fifth of the run's steps, at least one, of those that are there."""
     if not summaries:
         return {}
-    tenth = max(1, round(TENTH * steps))
-    return {"rewardFirst": mean(summaries[:tenth]), "rewardLast": mean(summaries[-tenth:])}
+    end = max(1, round(ENDS * steps))
+    return {"rewardFirst": mean(summaries[:end]), "rewardLast": mean(summaries[-end:])}
 
 
 def lengths(summaries: Sequence[StepSummary]) -> dict[str, float]:

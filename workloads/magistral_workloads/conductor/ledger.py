@@ -19,7 +19,11 @@ class LedgerError(Exception):
 
 
 class StepSummary(ApiModel):
-    """One step of the ledger in figures: means over completions. Lengths in tokens, staleness in versions."""
+    """One step of the ledger in figures: means over completions. Lengths in tokens, staleness in versions.
+
+    `reward` and `passed` are over every completion, the dropped groups' too: groups that all pass are dropped, so the
+    mean over those trained on would fall as the policy gets better. The others are over completions trained on.
+    """
 
     step: int
     groups: list[int]
@@ -81,12 +85,13 @@ class Ledger:
 def summarise(batch: Batch) -> StepSummary:
     """Figures of a batch. Step `s` trains version s - 1, so a token of version v is s - 1 - v versions old."""
     lengths = [len(record.completion_tokens) for record in batch.trained]
+    scored = (*batch.trained, *batch.dropped)
     return StepSummary(
         step=batch.step, groups=sorted(batch.groups),
-        reward=_mean([record.reward.total for record in batch.trained]),
+        reward=_mean([record.reward.total for record in scored]),
         staleness=_mean([batch.step - 1 - mean_version(record) for record in batch.trained]),
         length=_mean(lengths), max_length=max(lengths, default=0),
-        passed=_mean([float(record.outcome == "pass") for record in batch.trained]),
+        passed=_mean([float(record.outcome == "pass") for record in scored]),
         dropped_groups=len({record.group for record in batch.dropped}))
 
 

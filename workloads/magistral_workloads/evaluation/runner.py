@@ -139,7 +139,8 @@ class Runner:
                 stop_token_ids=self.tokens.stop))
             verdict = await self.verifier.verify(VerifyRequest(
                 problem=problem, completion=self.tokens.text(made.tokens), completion_tokens=len(made.tokens), draw=number,
-                reward=RewardConfig(max_unpenalized_tokens=suite.max_tokens, cache_tokens=1, language_consistency=False)))
+                reward=RewardConfig(max_unpenalized_tokens=suite.max_tokens, cache_tokens=1, language_consistency=False,
+                                    require_format=False)))
             if verdict.outcome != "infrastructure_error":
                 return GradedAnswer(problem_id=problem.id, run=run, passed=verdict.outcome == "pass", answer=verdict.answer,
                                     tokens=len(made.tokens))

@@ -6,6 +6,7 @@ from typing import Literal
 
 OPEN, CLOSE = "<think>", "</think>"
 _BLOCK = re.compile(r"^```[ \t]*([A-Za-z][A-Za-z0-9+#_.-]*)[^\n]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
+_ANY_BLOCK = re.compile(r"^```[ \t]*([A-Za-z][A-Za-z0-9+#_.-]*)?[^\n]*\n(.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
 _BOX = re.compile(r"\\boxed\s*\{")
 
 
@@ -47,6 +48,21 @@ def parse(completion: str, kind: Literal["maths", "code"]) -> Response | str:
     if block is None:
         return "has no fenced block with a language name after the thoughts"
     return Response(thoughts, answer, block=Block(block[1].lower(), block[2]))
+
+
+def find(completion: str, kind: Literal["maths", "code"]) -> Response | str:
+    """The answer of a completion in any form: evaluation also grades models that were not trained on ours.
+
+    Looked for after the last `</think>`, else in the whole text. A block without a language name is taken for Python.
+    """
+    thoughts, _, answer = completion.rpartition(CLOSE)
+    if kind == "maths":
+        boxed = last_boxed(answer)
+        return Response(thoughts, answer, boxed=boxed) if boxed and boxed.strip() else "has no \\boxed{} with an answer in it"
+    block = _ANY_BLOCK.search(answer)
+    if block is None:
+        return "has no fenced block"
+    return Response(thoughts, answer, block=Block((block[1] or "python").lower(), block[2]))
 
 
 def last_boxed(text: str) -> str | None:

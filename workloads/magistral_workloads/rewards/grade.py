@@ -23,7 +23,7 @@ class Algebra(Protocol):
 async def grade(request: VerifyRequest, box: Box, algebra: Algebra) -> VerifyResponse:
     """The verdict of a completion. Raises ValueError when the problem itself cannot be graded."""
     problem, reward = request.problem, request.reward
-    response = formats.parse(request.completion, problem.kind)
+    response = (formats.parse if reward.require_format else formats.find)(request.completion, problem.kind)
     if isinstance(response, str):
         return VerifyResponse(outcome="fail", reward=RewardParts(), detail=f"format: {response}")
     answer = None if response.boxed is None else maths.canonical(response.boxed)
