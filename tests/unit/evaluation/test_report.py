@@ -39,6 +39,7 @@ def test_the_study_adds_columns_but_never_replaces_the_runs_own() -> None:
 
 
 def test_the_best_checkpoint_by_the_metric_is_selected_and_the_earliest_wins_a_tie() -> None:
-    found = {"30": result("a", score=0.6, majority=0.7), "10": result("b", score=0.6, majority=0.9), "20": result("c", score=0.5)}
+    found = {"30": result("a", score=0.6, majority=0.7), "10": result("b", score=0.6, majority=0.9),
+             "20": result("c", score=0.5)}
     assert best(found, "pass@1") == "10"
     assert best(found, "maj@k") == "10"

@@ -179,4 +179,4 @@ def _row(trace: Trace, copy: int = 0) -> Chosen:
 
 def _random(seed: int, *purpose: str) -> random.Random:
     # A text seeds through SHA-512: the same numbers on every machine and in every process.
-    return random.Random("/".join((str(seed), *purpose)))  # noqa: S311
+    return random.Random("/".join((str(seed), *purpose)))

@@ -66,7 +66,7 @@ def _closed(prefix: str) -> str:
 
 def drawn(problem: Problem, draw: int) -> list[CodeTest]:
     """The tests of this draw: the same for every completion of a group."""
-    chosen = random.Random(f"{problem.id}:{draw}")  # noqa: S311 a draw, no secret
+    chosen = random.Random(f"{problem.id}:{draw}")
     return chosen.sample(problem.tests, min(TESTS_DRAWN, len(problem.tests)))
 
 

@@ -6,7 +6,8 @@ from typing import Literal
 
 OPEN, CLOSE = "<think>", "</think>"
 _BLOCK = re.compile(r"^```[ \t]*([A-Za-z][A-Za-z0-9+#_.-]*)[^\n]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
-_ANY_BLOCK = re.compile(r"^```[ \t]*([A-Za-z][A-Za-z0-9+#_.-]*)?[^\n]*\n(.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
+_ANY_BLOCK = re.compile(
+    r"^```[ \t]*([A-Za-z][A-Za-z0-9+#_.-]*)?[^\n]*\n(.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
 _BOX = re.compile(r"\\boxed\s*\{")
 
 

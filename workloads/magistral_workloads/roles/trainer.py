@@ -111,7 +111,8 @@ class Trainer:
             began = time.monotonic()
             uri, digest = publish(self._store, self._uid, step, self._model, nonce=self._checkpoints.nonce)
             self._metrics["publishSeconds"] = time.monotonic() - began
-            self._conductor.published(PolicyPublished(version=step, uri=uri, digest=digest, metrics=self._metrics))
+            policy = PolicyPublished(version=step, uri=uri, digest=digest, metrics=self._metrics)
+            self._tell(lambda: self._conductor.published(policy))
             retain(self._store, self._uid, step)
             log.info("step %d of %d: %s", step, self._rl.steps, said(self._metrics))
 
@@ -123,17 +124,20 @@ class Trainer:
             state={"step": step}, metrics=self._metrics)
 
         def report() -> None:
-            if done is None:
-                return
-            log.info("checkpoint of step %d committed: %s", step, done.digest)
-            try:
-                self._conductor.checkpoint(done.record())
-            except ConductorError:
-                # A suspended run ends its conductor too. It finds the checkpoint in the store when it starts again.
-                if not self._group.stopping.is_set():
-                    raise
+            if done:
+                log.info("checkpoint of step %d committed: %s", step, done.digest)
+                self._tell(lambda: self._conductor.checkpoint(done.record()))
 
         self._group.together(f"report checkpoint {step}", report)
+
+    def _tell(self, say: Callable[[], None]) -> None:
+        try:
+            say()
+        except ConductorError as error:
+            # A suspended run ends its conductor too. It finds everything in the store when it starts again.
+            if not self._group.stopping.is_set():
+                raise
+            log.info("%s", error)
 
     def _first(self, work: Callable[[], None]) -> None:
         if self._group.rank == 0:

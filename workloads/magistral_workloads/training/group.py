@@ -62,12 +62,12 @@ class Group:
             pending, failed, stopping = self._any(not ended, error is not None, self.stopping.is_set())
             if stopping:
                 self.stopping.set()
+            if stopping and cancellable:
+                raise StopError(f"told to end during: {what}")
             if error is not None:
                 raise error
             if failed:
                 raise GroupBrokenError(f"{what}: another rank failed; its own log says why")
-            if stopping and cancellable:
-                raise StopError(f"told to end during: {what}")
             if not pending:
                 return job.result[0]
 
