@@ -83,7 +83,7 @@ class Box:
             source = str(_write(served, "main.py", candidate))
             server = python(str(_copy_dialogue(served)), "serve", source, entry_point)
             client = python(str(_copy_dialogue(checking)), "check", str(_write(checking, "check.py", checker)),
-                            "{result}", nonce)
+                            entry_point, "{result}", nonce)
             execution = await self.run(Job((Command(server, served), Command(client, checking)), limits=limits))
         if execution.ok and execution.output != nonce.encode():
             return Execution("exited", 1, b"", execution.errors, execution.seconds)

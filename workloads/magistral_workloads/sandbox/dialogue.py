@@ -2,8 +2,8 @@
 library only.
 
 `dialogue.py serve <candidate.py> <entry point>` loads the candidate and answers calls. `dialogue.py check
-<check.py> <descriptor> <nonce>` loads the checker, hands it a function that asks the other process, and
-writes the nonce to the descriptor when `check` returns. The candidate's process never holds an expected
+<check.py> <entry point> <descriptor> <nonce>` loads the checker, hands it a function that asks the other
+process, and writes the nonce to the descriptor when `check` returns. The candidate's process never holds an expected
 value, and what it answers is rebuilt here as plain data, so an object with an `__eq__` of its own arrives
 as what it says it is.
 
@@ -87,8 +87,8 @@ def serve(source: str, entry_point: str, questions: BinaryIO, answers: BinaryIO)
         send(answers, answer)
 
 
-def check(source: str, ask: BinaryIO, answers: BinaryIO) -> None:
-    """Run `check(candidate)`. Raises what it raises."""
+def check(source: str, entry_point: str, ask: BinaryIO, answers: BinaryIO) -> None:
+    """Run `check(candidate)`. Raises what it raises. A check may also call the function by its name (HumanEval/33)."""
 
     def candidate(*arguments: Any, **keywords: Any) -> Any:
         send(ask, encode((arguments, keywords)))
@@ -102,6 +102,8 @@ def check(source: str, ask: BinaryIO, answers: BinaryIO) -> None:
 
     module: dict[str, Any] = {"__name__": "checker"}
     exec(compile(source, "check.py", "exec"), module)  # noqa: S102 the box is around this
+    module[entry_point] = candidate
+    module[entry_point] = candidate
     module["check"](candidate)
 
 
@@ -117,10 +119,10 @@ def main(role: str, file: str, *rest: str) -> int:
         serve(source, rest[0], incoming, outgoing)
         return 0
     try:
-        check(source, outgoing, incoming)
+        check(source, rest[0], outgoing, incoming)
     except Exception:
         return 1
-    os.write(int(rest[0]), rest[1].encode())
+    os.write(int(rest[1]), rest[2].encode())
     return 0
 
 
