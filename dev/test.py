@@ -13,11 +13,10 @@ from dev.kubectl import ROOT
 
 @dataclass(frozen=True)
 class Suite:
-    """One folder of tests, and what it needs before it can run."""
+    """One folder of tests."""
 
     folder: str
     proves: str
-    before: tuple[tuple[str, ...], ...] = ()
 
 
 SUITES = (
@@ -55,8 +54,6 @@ def run(suite: Suite, report: Path) -> Counts:
     """Run one suite; its output goes to the terminal as it comes."""
     print(f"\n=== {suite.folder}: {suite.proves}", flush=True)
     start = time.monotonic()
-    for command in suite.before:
-        subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=True)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", f"tests/{suite.folder}", f"--junitxml={report}"], cwd=ROOT, check=False)
     result = counts(report, time.monotonic() - start)

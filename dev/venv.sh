@@ -18,7 +18,7 @@ fi
 .venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r locks/bootstrap.txt
 # DeepSpeed would compile its CUDA operators; the CPU path needs none of them.
 export DS_BUILD_OPS=0 UV_LINK_MODE=hardlink
-.venv/bin/uv pip install --python .venv/bin/python --no-deps --require-hashes -r locks/dev.txt
+.venv/bin/uv pip install --python .venv/bin/python --no-deps --require-hashes --compile-bytecode -r locks/dev.txt
 .venv/bin/uv pip install --python .venv/bin/python --no-deps --no-build-isolation -e crds -e operator -e workloads
 .venv/bin/python dev/vllm_metadata.py
 .venv/bin/python dev/kubectl_binaries.py

@@ -1,13 +1,15 @@
 """A real cluster with the operator, an object store and the demo's data. Started once, stopped when we started it."""
 
 import json
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 
 import pytest
 import yaml
+from minio.credentials import StaticProvider
+from minio.minioadmin import MinioAdmin
 
 from dev.cluster import local
 from dev.demo import install
@@ -31,6 +33,16 @@ def runtime(name: str = RUNTIME, **storage: object) -> dict[str, object]:
     return document
 
 
+def user_without_rights(cluster: Cluster, access: install.StoreAccess) -> None:
+    """A user of the store that no policy allows anything, and its Secret `no-rights`."""
+    password = secrets.token_hex(20)
+    root = StaticProvider(access.access_key, access.secret_key)
+    admin = MinioAdmin(access.endpoint.removeprefix("http://"), root, secure=False)
+    admin.user_add("nobody", password)
+    cluster.apply(json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "no-rights"},
+                              "stringData": {"accessKey": "nobody", "secretKey": password}}), NAMESPACE)
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """The operator installed with helm, in a namespace that admits only restricted pods."""
@@ -45,6 +57,7 @@ def cluster() -> Iterator[Cluster]:
         install.store(cluster, NAMESPACE)
         with install.store_access(cluster, NAMESPACE) as access:
             install.upload(access)
+            user_without_rights(cluster, access)
         install.operator(cluster)
         cluster.apply(json.dumps(runtime()), NAMESPACE)
         yield cluster
@@ -52,9 +65,3 @@ def cluster() -> Iterator[Cluster]:
     finally:
         if ours:
             module("dev.cluster", "down")
-
-
-@pytest.fixture
-def store(cluster: Cluster) -> Iterator[AbstractContextManager[install.StoreAccess]]:
-    """How a test reaches the object store."""
-    yield install.store_access(cluster, NAMESPACE)

@@ -75,12 +75,13 @@ TOLD = {
     "a bucket without permission": Told("AccessDenied", ("bucket",), storage={
         "credentialsSecretRef": {"name": "no-rights"}}),
     "a base model that is not there": Told(
-        "BaseModelNotFound", ("s3://magistral/models/none",), put("spec", "baseModel", "uri", value="s3://magistral/models/none")),
+        "BaseModelNotFound", ("s3://magistral/models/none",),
+        put("spec", "baseModel", "uri", value="s3://magistral/models/none")),
     "prompts that are not there": Told(
         "PromptsNotFound", ("s3://magistral/data/none.jsonl",),
         put("spec", "rl", "prompts", value=[{"uri": "s3://magistral/data/none.jsonl"}])),
     "more replicas than the platform allows": Told(
-        "AboveCeiling", ("rl.generators",), put("spec", "rl", "generators", value=99)),
+        "TooManyReplicas", ("spec.rl.generators", "maxReplicas"), put("spec", "rl", "generators", value=99)),
 }
 
 
@@ -116,6 +117,6 @@ def test_a_condition_tells_it_and_nothing_is_left_after_delete(cluster: Cluster,
     cluster.kubectl("-n", NAMESPACE, "delete", "magistralrun", name, "--cascade=foreground", "--timeout=60s")
     if case.storage is not None:
         cluster.kubectl("delete", "magistralruntime", name)
-    left = cluster.kubectl("-n", NAMESPACE, "get", "all,configmaps,secrets,serviceaccounts,roles,rolebindings,networkpolicies",
-                           "-l", f"training.magistral.dev/run={name}", "-o", "name")
+    kinds = "all,configmaps,secrets,serviceaccounts,roles,rolebindings,networkpolicies"
+    left = cluster.kubectl("-n", NAMESPACE, "get", kinds, "-l", f"training.magistral.dev/run={name}", "-o", "name")
     assert left.strip() == ""
