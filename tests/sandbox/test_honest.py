@@ -10,7 +10,8 @@ from magistral_workloads.rewards import code
 from magistral_workloads.rewards.format import Block
 from magistral_workloads.sandbox.box import Box
 from magistral_workloads.sandbox.limits import BoxError, Command, Job
-from tests.sandbox.conftest import Judged
+from tests.sandbox.conftest import HONEST as HONEST_SUM
+from tests.sandbox.conftest import SUMS, Judged
 
 HONEST = {
     "prints five megabytes": ("print('x' * 5_000_000)", "", "x" * 5_000_000 + "\n"),
@@ -68,4 +69,4 @@ async def test_every_canonical_solution_of_humaneval_passes_and_an_empty_one_fai
 async def test_a_missing_program_is_an_infrastructure_error(judged: Judged) -> None:
     with pytest.raises(BoxError):
         await judged.box.run(Job((Command(("/no/such/program",), judged.scratch),)))
-    assert await judged.verdict("python", "print(sum(map(int, input().split())))") == ("pass", "")
+    assert await code.grade(Block("python", HONEST_SUM), SUMS, 0, judged.box) == ("pass", "")

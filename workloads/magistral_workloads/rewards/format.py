@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 OPEN, CLOSE = "<think>", "</think>"
-_BLOCK = re.compile(r"^```[ \t]*([A-Za-z][A-Za-z0-9+#_.-]*)[^\n]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
-_ANY_BLOCK = re.compile(
-    r"^```[ \t]*([A-Za-z][A-Za-z0-9+#_.-]*)?[^\n]*\n(.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
+_OPENING = re.compile(r"^```[ \t]*([A-Za-z][A-Za-z0-9+#_.-]*+)[^\n]*\n", re.MULTILINE)
+_ANY_OPENING = re.compile(r"^```[ \t]*([A-Za-z][A-Za-z0-9+#_.-]*+)?[^\n]*\n", re.MULTILINE)
+_CLOSING = re.compile(r"^[ \t]*```[ \t]*$", re.MULTILINE)
 _BOX = re.compile(r"\\boxed\s*\{")
+_BRACE = re.compile(r"(?<!\\)[{}]")
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,11 @@ def parse(completion: str, kind: Literal["maths", "code"]) -> Response | str:
         if boxed is None or not boxed.strip():
             return "has no \\boxed{} with an answer in it after the thoughts"
         return Response(thoughts, answer, boxed=boxed)
-    block = _BLOCK.search(answer)
-    if block is None:
+    opening = _OPENING.search(answer)
+    closing = _CLOSING.search(answer, opening.end()) if opening else None
+    if opening is None or closing is None:
         return "has no fenced block with a language name after the thoughts"
-    return Response(thoughts, answer, block=Block(block[1].lower(), block[2]))
+    return Response(thoughts, answer, block=Block(opening[1].lower(), answer[opening.end() : closing.start()]))
 
 
 def find(completion: str, kind: Literal["maths", "code"]) -> Response | str:
@@ -60,20 +62,25 @@ def find(completion: str, kind: Literal["maths", "code"]) -> Response | str:
     if kind == "maths":
         boxed = last_boxed(answer)
         return Response(thoughts, answer, boxed=boxed) if boxed and boxed.strip() else "has no \\boxed{} with an answer in it"
-    block = _ANY_BLOCK.search(answer)
-    if block is None:
+    opening = _ANY_OPENING.search(answer)
+    if opening is None:
         return "has no fenced block"
-    return Response(thoughts, answer, block=Block((block[1] or "python").lower(), block[2]))
+    closing = _CLOSING.search(answer, opening.end())
+    source = answer[opening.end() : closing.start() if closing else None]
+    return Response(thoughts, answer, block=Block((opening[1] or "python").lower(), source))
 
 
 def last_boxed(text: str) -> str | None:
-    """The content of the last `\\boxed{…}` whose braces close; None when there is none."""
-    for match in reversed(list(_BOX.finditer(text))):
-        depth = 1
-        for place in range(match.end(), len(text)):
-            if text[place - 1] == "\\":
-                continue
-            depth += {"{": 1, "}": -1}.get(text[place], 0)
-            if depth == 0:
-                return text[match.end() : place]
-    return None
+    """The content of the last `\\boxed{…}` whose braces close; None when there is none.
+
+    One pass: a completion of nothing but opened boxes must not hold up the verifier.
+    """
+    boxes = {match.end() for match in _BOX.finditer(text)}
+    opened: list[int] = []
+    last: tuple[int, int] | None = None
+    for brace in _BRACE.finditer(text):
+        if brace[0] == "{":
+            opened.append(brace.end())
+        elif opened and (start := opened.pop()) in boxes and (last is None or start > last[0]):
+            last = start, brace.start()
+    return None if last is None else text[slice(*last)]

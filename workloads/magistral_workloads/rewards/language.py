@@ -17,8 +17,8 @@ MIN_BYTES = 24
 
 _NOT_PROSE = re.compile(
     r"```.*?(?:```|\Z)|`[^`\n]*`"
-    r"|\$\$.*?\$\$|\$[^$\n]*\$|\\\[.*?\\\]|\\\(.*?\\\)"
-    r"|\\begin\{(\w+\*?)\}.*?\\end\{\1\}|\\boxed\s*\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}|\\[A-Za-z]+(?:\{[^{}]*\})*"
+    r"|\$\$.*?\$\$|\$[^$\n]*\$|\\\[.{0,2000}?\\\]|\\\(.{0,2000}?\\\)"
+    r"|\\begin\{(\w+\*?)\}.{0,2000}?\\end\{\1\}|\\boxed\s*\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}|\\[A-Za-z]+(?:\{[^{}]*\})*"
     r"|</?\w+>|https?://\S+",
     re.DOTALL,
 )
@@ -35,7 +35,7 @@ def language(text: str) -> str | None:
     words = prose(text)
     if len("".join(filter(str.isalpha, words)).encode("utf-8", "ignore")) < MIN_BYTES:
         return None
-    return str(detect(words, model="lite", k=1)[0]["lang"])
+    return str(detect(words.encode("utf-8", "ignore").decode(), model="lite", k=1)[0]["lang"])
 
 
 def consistent(problem: str, thoughts: str, answer: str) -> bool:

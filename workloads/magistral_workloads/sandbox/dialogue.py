@@ -103,7 +103,6 @@ def check(source: str, entry_point: str, ask: BinaryIO, answers: BinaryIO) -> No
     module: dict[str, Any] = {"__name__": "checker"}
     exec(compile(source, "check.py", "exec"), module)  # noqa: S102 the box is around this
     module[entry_point] = candidate
-    module[entry_point] = candidate
     module["check"](candidate)
 
 
