@@ -1,6 +1,7 @@
 """One problem to one group of scored completions: generate, verify, and again where the infrastructure was at fault."""
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -65,5 +66,9 @@ class Sampler:
 
 
 def cache_salt(policy: WeightsRequest) -> str:
-    """Keeps the prefix cache of one set of weights apart from another's; a version number may come again."""
-    return f"v{policy.version}-{(policy.digest or policy.uri)[-12:]}"
+    """Keeps the prefix cache of one set of weights apart from another's; a version number may come again.
+
+    vLLM takes at most 128 characters, none of them a slash.
+    """
+    weights = hashlib.sha256((policy.digest or policy.uri).encode()).hexdigest()
+    return f"v{policy.version}-{weights[:12]}"
