@@ -1,8 +1,8 @@
 """The level is found by trying, is published, and a verifier below it does not start."""
 
-import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +13,8 @@ import pytest
 from magistral_workloads import sandbox
 from magistral_workloads.sandbox import seccomp
 from magistral_workloads.sandbox.box import Box
+from magistral_workloads.sandbox.limits import BoxError
+from magistral_workloads.sandbox.reaper import descendants
 from magistral_workloads.sandbox.selftest import SelfTest, self_test
 
 SYSTEM_PYTHON = "/usr/bin/python3.11"
@@ -22,6 +24,8 @@ PROGRAM = """
 import asyncio, sys
 from pathlib import Path
 from magistral_workloads.sandbox.box import Box
+from magistral_workloads.sandbox.limits import BoxError
+from magistral_workloads.sandbox.reaper import descendants
 from magistral_workloads.sandbox.selftest import self_test
 
 async def main():
@@ -57,7 +61,7 @@ def public() -> Iterator[Path]:
 def test_the_level_holds_for_a_user_without_any_capability(public: Path) -> None:
     done = subprocess.run([*UNPRIVILEGED, SYSTEM_PYTHON, "-B", "-c", PROGRAM, str(public / "scratch")],
                           env={"PYTHONPATH": str(public), "PATH": "/usr/bin:/bin"}, cwd="/", capture_output=True, text=True,
-                          timeout=60)
+                          timeout=60, check=False)
     assert done.stdout.startswith("isolation landlock"), done.stderr
 
 
@@ -79,23 +83,14 @@ def test_both_machine_types_get_a_filter_that_differs() -> None:
 
 
 async def test_a_warden_that_dies_costs_one_job_only(tmp_path: Path) -> None:
-    from magistral_workloads.sandbox.limits import BoxError
-    from magistral_workloads.sandbox.reaper import descendants
-
-    async with Box(1, scratch=tmp_path) as box, box.program("python", "import time; time.sleep(60)") as program:
-        running = asyncio.create_task(program.run(b""))
-        while len(descendants()) < 2:
-            await asyncio.sleep(0)
-        os.kill(descendants()[0], 9)
+    async with Box(1, scratch=tmp_path) as box, box.program("python", "print(1)") as program:
+        os.kill(descendants()[0], signal.SIGKILL)
         with pytest.raises(BoxError):
-            await running
-        async with box.program("python", "print(1)") as honest:
-            assert (await honest.run(b"")).output == b"1\n"
+            await program.run(b"")
+        assert (await program.run(b"")).output == b"1\n"
 
 
 async def test_a_warden_is_replaced_after_its_share_of_jobs(tmp_path: Path) -> None:
-    from magistral_workloads.sandbox.reaper import descendants
-
     async with Box(1, recycle_after=2, scratch=tmp_path) as box, box.program("python", "print(1)") as program:
         seen = set()
         for _ in range(5):
