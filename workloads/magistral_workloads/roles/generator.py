@@ -45,17 +45,23 @@ async def run(config: StageConfig, store: ObjectStore, token: str, arguments: Se
         started = asyncio.ensure_future(vllm.start_up())
         ends: set[asyncio.Future[Any]] = {stopped, ended, agent.broken}
         await asyncio.wait({started, *ends}, return_when=asyncio.FIRST_COMPLETED)
-        if started.done():
-            started.result()
+        if started.done() and not started.exception():
             agent.serve(vllm)
             log.info("ready: vLLM serves the base model; waiting to be given weights")
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         started.cancel()
         if stopped.done():
             return 0
-        reason = agent.broken.result() if agent.broken.done() else f"vLLM ended with {await ended}"
-        log.error("%s; this container is started again", reason)
+        log.error("%s; this container is started again", _reason(agent, started, ended))
         return 1
+
+
+def _reason(agent: Agent, started: asyncio.Future[None], ended: asyncio.Future[int]) -> str:
+    if agent.broken.done():
+        return str(agent.broken.result())
+    if ended.done():
+        return f"vLLM ended with {ended.result()}; its log is above"
+    return str(started.exception())
 
 
 def _on_signals() -> asyncio.Event:
