@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from magistral_api.problems import CodeTest, Problem
 from magistral_workloads.rewards import code
@@ -50,11 +51,19 @@ class Judged:
         return given
 
 
-@pytest.fixture
-async def judged(tmp_path: Path) -> AsyncIterator[Judged]:
-    async with Box(1, scratch=tmp_path) as box:
-        assert await code.grade(Block("python", HONEST), SUMS, 0, box) == ("pass", "")
-        yield Judged(box, tmp_path)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def module_box(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Box, Path]]:
+    """One warden for all programs of a module: what any of them broke, a later one would meet."""
+    scratch = tmp_path_factory.mktemp("scratch")
+    async with Box(1, recycle_after=1_000_000, scratch=scratch) as box:
+        yield box, scratch
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def judged(module_box: tuple[Box, Path]) -> Judged:
+    box, scratch = module_box
+    assert await code.grade(Block("python", HONEST), SUMS, 0, box) == ("pass", "")
+    return Judged(box, scratch)
 
 
 @pytest.fixture

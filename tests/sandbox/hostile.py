@@ -160,9 +160,28 @@ CPP = {
         " std::cin >> a >> b; std::cout << a + b; }"),
     "overflows the stack": "#include <cstring>\nint f(int n) { char x[4096]; memset(x, n, 4096); return f(n + 1) + x[7]; }"
                            "\nint main() { return f(0); }",
-    "allocates without end": "#include <cstdlib>\n#include <cstring>\nint main() { for (;;) memset(malloc(1 << 20), 1, 1 << 20); }",
+    "allocates without end": (
+        "#include <cstdlib>\n#include <cstring>\n"
+                               "int main() { for (;;) memset(malloc(1 << 20), 1, 1 << 20); }"),
     "divides by zero": "int main(int n, char**) { return 1 / (n - 1); }",
 }
+
+DAEMON = """
+import os, signal, time
+reading, writing = os.pipe()
+if os.fork() == 0:
+    try:
+        os.setsid()
+    except OSError:
+        pass
+    if os.fork() == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.write(writing, b"up")
+        time.sleep(600)
+    os._exit(0)
+os.read(reading, 2)
+print("started")
+"""
 
 CHECKED = {
     "returns an object that equals everything": (
@@ -173,14 +192,18 @@ CHECKED = {
     "raises SystemExit": "def add(a, b): raise SystemExit(0)",
     "raises AssertionError": "def add(a, b): raise AssertionError",
     "searches frames for the checker": (
-        "import sys\ndef add(a, b):\n  f = sys._getframe()\n  while f:\n    if 'expected' in f.f_locals: return f.f_locals['expected']\n"
+        "import sys\ndef add(a, b):\n  f = sys._getframe()\n  while f:\n"
+        "    if 'expected' in f.f_locals: return f.f_locals['expected']\n"
         "    f = f.f_back"),
     "searches memory for the checker": (
-        "import gc\ndef add(a, b):\n  for o in gc.get_objects():\n    if isinstance(o, dict) and 'check' in o: return o['check'](add)"),
+        "import gc\ndef add(a, b):\n  for o in gc.get_objects():\n"
+        "    if isinstance(o, dict) and 'check' in o: return o['check'](add)"),
     "writes success to every descriptor": (
-        "import os\ndef add(a, b):\n  for d in range(64):\n    try: os.write(d, b'[\"ok\", true]\\n' * 9)\n    except OSError: pass\n  return 0"),
+        "import os\ndef add(a, b):\n  for d in range(64):\n"
+        "    try: os.write(d, b'[\"ok\", true]\\n' * 9)\n    except OSError: pass\n  return 0"),
     "patches what reads its answer": (
-        "import json, builtins\njson.loads = lambda *a: ['ok', 3]\nbuiltins.AssertionError = ValueError\ndef add(a, b): return 0"),
+        "import json, builtins\njson.loads = lambda *a: ['ok', 3]\n"
+        "builtins.AssertionError = ValueError\ndef add(a, b): return 0"),
     "returns without end": "def add(a, b):\n  x = []\n  x.append(x)\n  return x",
     "returns too much": "def add(a, b): return 'x' * (1 << 26)",
     "nests its answer": "def add(a, b):\n  x = []\n  for _ in range(100000): x = [x]\n  return x",

