@@ -17,7 +17,7 @@ _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;margin:2.5rem auto;max-width:60rem;padding:0 1rem;color:#1c2230}
 h1{font-size:1.6rem;margin-bottom:.2rem} h2{font-size:1.15rem;margin-top:2.2rem} p.sub{color:#5b6475;margin-top:0}
 table{border-collapse:collapse;width:100%} th,td{padding:.55rem .7rem;text-align:right;border-bottom:1px solid #dfe3ea}
-th:first-child,td:first-child{text-align:left} thead th{border-bottom:2px solid #1c2230}
+th:first-child,td:first-child{text-align:left;white-space:nowrap} thead th{border-bottom:2px solid #1c2230}
 td small{color:#5b6475;display:block} figure{margin:1rem 0} svg{max-width:100%;height:auto}
 """
 
@@ -70,7 +70,7 @@ def _cell(result: SuiteResult | None) -> str:
 def _course(steps: Sequence[StepSummary]) -> str:
     """Reward, length, staleness and pass rate by step, as inline SVG."""
     mpl.use("svg")
-    from matplotlib import pyplot  # noqa: PLC0415 - the backend is chosen first
+    from matplotlib import pyplot, ticker  # noqa: PLC0415 - the backend is chosen first
 
     mpl.rcParams["svg.hashsalt"] = "magistral"  # the same report has the same bytes
     panels = (("Mean reward", "reward"), ("Completion length, tokens", "length"),
@@ -80,6 +80,7 @@ def _course(steps: Sequence[StepSummary]) -> str:
         axis.plot([step.step for step in steps], [getattr(step, name) for step in steps], color="#d9480f", linewidth=1.8)
         axis.set_title(title, fontsize=10, loc="left")
         axis.set_xlabel("step", fontsize=9)
+        axis.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
     text = io.StringIO()
