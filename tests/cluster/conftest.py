@@ -37,7 +37,7 @@ def user_without_rights(cluster: Cluster, access: install.StoreAccess) -> None:
     """A user of the store that no policy allows anything, and its Secret `no-rights`."""
     password = secrets.token_hex(20)
     root = StaticProvider(access.access_key, access.secret_key)
-    admin = MinioAdmin(access.endpoint.removeprefix("http://"), root, secure=False)
+    admin = MinioAdmin(endpoint=access.endpoint.removeprefix("http://"), credentials=root, secure=False)
     admin.user_add("nobody", password)
     cluster.apply(json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "no-rights"},
                               "stringData": {"accessKey": "nobody", "secretKey": password}}), NAMESPACE)
