@@ -21,7 +21,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 STEPS, BATCH, GROUP, UID = 3, 8, 4, "conducted"
 
 
-async def test_updates_in_flight_abort_nothing_and_the_ledgers_logprobs_are_those_of_the_version_it_names(
+async def test_updates_abort_nothing_and_the_ledgers_logprobs_are_those_of_the_weights_that_sampled(
         pod: Pod, tmp_path: Path) -> None:
     problems = [Problem(id=f"p{number}", kind="maths", prompt=f"{number}+1?", answer="1") for number in range(6)]
     pod.store.put("conducted/prompts.jsonl", "\n".join(p.model_dump_json(by_alias=True) for p in problems).encode())
@@ -52,16 +52,20 @@ async def test_updates_in_flight_abort_nothing_and_the_ledgers_logprobs_are_thos
     metrics = said.progress.metrics
     assert metrics["updates"] == metrics["minUpdatesPerGenerator"] == STEPS
     assert (metrics["aborted"], metrics["regenerated"]) == (0, 0)
-    assert metrics["updatesWhileRunning"] > 0
+    # Whether requests were running when an update came depends on the machine; test_generator.py makes it so.
     records = [RolloutRecord.model_validate_json(line) for step in range(1, STEPS + 1)
                for line in pod.store.get(ledger_key(UID, step)).splitlines()]
-    pure = [record for record in records if len(record.versions) == 1]
-    assert pure
-    for record in pure:
-        ((version, count),) = record.versions
-        assert count == len(record.completion_tokens)
-        expected = forward(pod.models[version], record.prompt_tokens, record.completion_tokens)
+    # The first batch is complete before there is a second version, so that nothing can be said of it but version 0.
+    first = [record for record in records if record.trained_step == 1]
+    assert len(first) == BATCH
+    for record in first:
+        assert record.versions == [(0, len(record.completion_tokens))]
+        expected = forward(pod.models[0], record.prompt_tokens, record.completion_tokens)
         assert record.logprobs == pytest.approx(expected, abs=1e-4)
+    # Later ones may name any version published by then, and account for every token.
+    for record in records:
+        assert sum(count for _, count in record.versions) == len(record.completion_tokens) == len(record.logprobs)
+        assert all(0 <= version < STEPS for version, _ in record.versions)
 
 
 async def listening(port: int) -> bool:
