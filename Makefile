@@ -38,7 +38,7 @@ cluster-down: venv  ## Stop what cluster-up started, leave nothing behind
 cluster-status: venv  ## What runs
 	@$(PYTHON_BIN)/python -m dev.cluster status
 
-images: venv  ## Build the images; import them into the local cluster when it is up
+images: venv  ## Build the images
 	@$(PYTHON_BIN)/python -m dev.images build
 
 lock: venv  ## Resolve locks/*.in into hashed locks
