@@ -6,20 +6,19 @@ Drains on SIGTERM.
 """
 
 import asyncio
-import hmac
 import logging
 import os
 import sys
 from collections.abc import AsyncIterator
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 from pydantic import ValidationError
 
 from magistral_api.config import TOKEN_PATH
 from magistral_api.names import VERIFIER_PORT
 from magistral_workloads.contracts import VerifyRequest
 from magistral_workloads.rewards.grade import grade
+from magistral_workloads.routes import authenticated
 from magistral_workloads.sandbox.algebra import Algebra
 from magistral_workloads.sandbox.box import Box
 from magistral_workloads.sandbox.selftest import ORDER, Level, SelfTest, self_test
@@ -55,7 +54,7 @@ def minimum_isolation() -> Level:
 
 def application(token: str, minimum: Level, slots: int) -> web.Application:
     """The service. Its start-up raises IsolationError below `minimum`; `slots` executions run at a time."""
-    app = web.Application(client_max_size=_MAX_BODY, middlewares=[_authenticated(token)])
+    app = web.Application(client_max_size=_MAX_BODY, middlewares=[authenticated(token)])
     waiting = asyncio.Semaphore(slots * WAITING_PER_SLOT)
 
     async def resources(app: web.Application) -> AsyncIterator[None]:
@@ -96,19 +95,6 @@ async def _healthz(request: web.Request) -> web.Response:
     """Answers only after start-up, so readiness includes the self-test."""
     tested = request.app[_SELF_TEST]
     return web.json_response({"isolation": tested.level, "landlockAbi": tested.landlock_abi})
-
-
-def _authenticated(token: str) -> Middleware:
-    expected = f"Bearer {token}".encode()
-
-    @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        given = request.headers.get("Authorization", "").encode()
-        if request.path != "/healthz" and not hmac.compare_digest(given, expected):
-            raise web.HTTPUnauthorized(text="the run's bearer token is missing or wrong")
-        return await handler(request)
-
-    return check
 
 
 def main() -> int:
