@@ -62,6 +62,15 @@ def weights_prefix(uid: str, version: int) -> str:
     return f"{run_prefix(uid)}/rl/weights/{version:06d}"
 
 
+def metrics_prefix(uid: str, stage: str) -> str:
+    """The loss curve of a stage, one object a step."""
+    return f"{run_prefix(uid)}/{stage}/metrics"
+
+
+def metrics_key(uid: str, stage: str, step: int) -> str:
+    return f"{metrics_prefix(uid, stage)}/{step:06d}.json"
+
+
 def ledger_prefix(uid: str) -> str:
     """The rollout ledger: every scored completion of RL."""
     return f"{run_prefix(uid)}/rl/rollouts"

@@ -182,6 +182,15 @@ def test_a_fault_of_the_user_is_a_failure_with_exit_code_64(api: httpx.Client) -
     assert (report.state, report.reason, report.message) == ("Failed", "NoTraces", "spec.curation: found none")
 
 
+def test_a_stage_that_is_told_to_end_has_said_its_last_checkpoint(api: httpx.Client, recorder: Recorder) -> None:
+    recorder.lost = 2
+    with pytest.raises(SystemExit) as left, reporting(stage_config("sft", STORAGE), api) as said:
+        said.checkpoint(record(7))
+        raise SystemExit(143)
+    assert left.value.code == 143
+    assert (stored(api, "sft").state, stored(api, "sft").checkpoints) == ("Running", [record(7)])
+
+
 def test_any_other_error_leaves_the_stage_running_for_the_next_try(api: httpx.Client) -> None:
     with pytest.raises(StorageError), reporting(stage_config("rl", STORAGE), api):
         raise StorageError("StoreUnreachable", "the store is away")

@@ -74,3 +74,12 @@ def test_when_one_rank_is_told_to_end_all_end_together(tmp_path: Path) -> None:
         for rank in (0, 1):
             assert group.code(rank, 30) == 1
             assert "told to end during: wait" in group.log(rank).read_text()
+
+
+def test_a_rank_told_to_end_before_the_group_has_met_ends(tmp_path: Path) -> None:
+    with ranks(tmp_path, 2, "member.waiting", start=False) as group:
+        group.start(0)
+        joined(group, 0)
+        group.running[0].send_signal(signal.SIGTERM)
+        assert group.code(0, 30) == 1
+        assert "told to end before the group had met" in group.log(0).read_text()

@@ -14,6 +14,7 @@ from magistral_api.runtime import Storage
 from magistral_workloads.checkpoints import Checkpoint, CheckpointWriter, committed, newest
 from magistral_workloads.checkpoints.writer import files_below
 from magistral_workloads.storage import ObjectStore
+from magistral_workloads.training.curve import curve
 from magistral_workloads.training.process import EXIT_STOPPED
 from tests.training import tiny
 from tests.training.conducting import TOKEN, Conducting, conducting
@@ -47,6 +48,13 @@ def weights(found: Checkpoint | None) -> tuple[int, str]:
     assert found is not None
     (entry,) = [entry for entry in found.manifest.objects if entry.key == "model/model.safetensors"]
     return found.manifest.step, entry.sha256
+
+
+def learnt(s3: ObjectStore, stage: str, uid: str) -> list[float]:
+    """The loss curve in the store: one value a step, in order."""
+    found = curve(s3, uid, stage)
+    assert [one.step for one in found] == list(range(1, len(found) + 1))
+    return [one.metrics["loss"] for one in found]
 
 
 class RLRun:
@@ -109,11 +117,14 @@ def test_rl_ends_with_the_same_weights_killed_or_told_to_end_or_left_alone(
         assert [said.version for said in conductor.published] == [1, 2, 3, 3, 4]
         assert [again[version] for version in (1, 2, 3, 4)] == losses
 
+    # As a suspended run: both are told to end, one of them while it waits for a batch that never comes.
     with told.running() as (conductor, group):
         trained(conductor, group, 3)
-        group.running[1].send_signal(signal.SIGTERM)
+        for rank in (1, 0):
+            group.running[rank].send_signal(signal.SIGTERM)
         assert ended(group) == [EXIT_STOPPED, EXIT_STOPPED]
         assert told.committed() == [2, 3]
+        assert [record.step for record in conductor.committed] == [2, 3]
         for rank in (0, 1):
             group.start(rank)
         trained(conductor, group, 4, start=4)
@@ -122,8 +133,30 @@ def test_rl_ends_with_the_same_weights_killed_or_told_to_end_or_left_alone(
 
     expected = weights(newest(s3, alone.uid, "rl"))
     assert weights(newest(s3, killed.uid, "rl")) == expected == weights(newest(s3, told.uid, "rl"))
+    assert losses == learnt(s3, "rl", "alone") == learnt(s3, "rl", "killed") == learnt(s3, "rl", "told")
     parents = {found.manifest.step: found.manifest.parent_digest for found in committed(s3, killed.uid, "rl")}
     assert parents[2] is None and parents[4] is not None
+
+
+def test_trainers_told_to_end_in_the_middle_of_a_step_commit_that_step(
+        s3: ObjectStore, s3_server: Store, s3_storage: Storage, tmp_path: Path, base: Path) -> None:
+    put_base(s3, base)
+    run = RLRun("told", s3, s3_server, s3_storage, tmp_path)
+    with run.running() as (conductor, group):
+        for step in range(1, STEPS):
+            conductor.put(tiny.batch(step, 2))
+        conductor.wait_for_version(1)
+        for rank in (0, 1):
+            group.running[rank].send_signal(signal.SIGTERM)
+        assert ended(group) == [EXIT_STOPPED, EXIT_STOPPED]
+        last = max(said.version for said in conductor.published)
+        assert run.committed()[-1] == conductor.committed[-1].step == last
+        for rank in (0, 1):
+            group.start(rank)
+        trained(conductor, group, STEPS, start=STEPS)
+        assert ended(group) == [0, 0], group.log(0).read_text()[-3000:]
+        assert [said.version for said in conductor.published] == [1, 2, 3, 4]
+    assert [found.step for found in curve(s3, run.uid, "rl")] == [1, 2, 3, 4]
 
 
 def sft_config(storage: Storage, uid: str, epochs: int) -> StageConfig:
@@ -153,6 +186,8 @@ def test_sft_leaves_a_checkpoint_an_epoch_and_goes_on_after_being_told_to_end(
         found[uid] = {checkpoint.manifest.step: checkpoint for checkpoint in committed(s3, uid, "sft")}
     assert sorted(found["alone"]) == [3 * epoch for epoch in range(1, epochs + 1)]
     assert weights(newest(s3, "told", "sft")) == weights(newest(s3, "alone", "sft"))
+    assert len(learnt(s3, "sft", "alone")) == 3 * epochs
+    assert learnt(s3, "sft", "told") == learnt(s3, "sft", "alone")
     losses = [checkpoint.manifest.metrics["loss"] for _, checkpoint in sorted(found["alone"].items())]
     assert losses[-1] < losses[0]
     assert found["alone"][3].manifest.data_digests.keys() == {"dataset.jsonl"}

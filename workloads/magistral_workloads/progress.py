@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -149,8 +149,9 @@ class Reporter:
 def reporting(config: StageConfig, client: httpx.Client) -> Iterator[Reporter]:
     """A stage from its first report to its last.
 
-    Leaving it normally reports Succeeded. UserFault reports Failed and becomes SystemExit(64). Anything else is the
-    infrastructure's: the report stays Running with a message, and the error goes on so that the pod is started again.
+    Leaving it normally reports Succeeded. UserFault reports Failed and becomes SystemExit(64). SystemExit (told to end)
+    sends what was said last. Anything else is the infrastructure's: the report stays Running with a message, and the
+    error goes on so that the pod is started again.
     """
     reporter = Reporter(config, client)
     try:
@@ -159,6 +160,11 @@ def reporting(config: StageConfig, client: httpx.Client) -> Iterator[Reporter]:
         log.error("%s", fault)
         reporter.finish(state="Failed", reason=fault.reason, message=fault.message)
         raise SystemExit(EXIT_USER_FAULT) from None
+    except SystemExit:
+        # Told to end: what was said a moment ago, a checkpoint for one, must not be lost with the process.
+        with suppress(httpx.HTTPError):
+            reporter.finish()
+        raise
     except Exception as error:
         try:
             reporter.finish(message=f"will be tried again: {type(error).__name__}: {error}"[:1000])

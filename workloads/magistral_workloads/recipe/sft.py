@@ -20,6 +20,7 @@ from magistral_workloads.algorithm.schedule import Epochs, learning_rate, share
 from magistral_workloads.checkpoints import records
 from magistral_workloads.progress import UserFault
 from magistral_workloads.training.checkpointing import Checkpoints, resume
+from magistral_workloads.training.curve import record
 from magistral_workloads.training.examples import Example, Examples, microbatch, tokenise
 from magistral_workloads.training.group import Group
 from magistral_workloads.training.model import save
@@ -68,6 +69,7 @@ class Finetuning:
         self._tell_start()
         for step in range(self._start.step + 1, self._plan.steps + 1):
             metrics = self._train(step)
+            self._record(step, metrics)
             stop = self._group.told_to_stop()
             if self._plan.ends_epoch(step) or stop:
                 self._commit(step, metrics)
@@ -97,6 +99,11 @@ class Finetuning:
             "epoch": float(self._plan.epoch(step)), "learningRate": rate, "tokens": float(learnt),
             "tokensPerSecond": tokens(batch) / max(seconds, 1e-9)}
         return metrics if norm is None else metrics | {"gradNorm": norm}
+
+    def _record(self, step: int, metrics: dict[str, float]) -> None:
+        first = self._group.rank == 0
+        self._group.together(f"record the metrics of step {step}", lambda: record(
+            self._process.store, self._process.config, step, metrics) if first else None)
 
     def _commit(self, step: int, metrics: dict[str, float]) -> None:
         weights = self._engine.full_weights()

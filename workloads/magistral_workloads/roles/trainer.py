@@ -17,6 +17,7 @@ from magistral_workloads.checkpoints import newest
 from magistral_workloads.contracts import PolicyPublished
 from magistral_workloads.progress import UserFault
 from magistral_workloads.training.checkpointing import Checkpoints, resume
+from magistral_workloads.training.curve import record
 from magistral_workloads.training.group import Group
 from magistral_workloads.training.model import save
 from magistral_workloads.training.process import Process, StoppedEarly, run_process, said
@@ -60,7 +61,7 @@ class Trainer:
     """One rank, from meeting the group to the last step."""
 
     def __init__(self, process: Process, group: Group, rl: RL, conductor: Conductor) -> None:
-        self._store, self._uid = process.store, process.config.run_uid
+        self._store, self._config, self._uid = process.store, process.config, process.config.run_uid
         self._group, self._rl, self._conductor = group, rl, conductor
         self._model = process.scratch / "model"
         self._checkpoints = Checkpoints(process, group)
@@ -111,6 +112,7 @@ class Trainer:
             began = time.monotonic()
             uri, digest = publish(self._store, self._uid, step, self._model, nonce=self._checkpoints.nonce)
             self._metrics["publishSeconds"] = time.monotonic() - began
+            record(self._store, self._config, step, self._metrics)
             policy = PolicyPublished(version=step, uri=uri, digest=digest, metrics=self._metrics)
             self._tell(lambda: self._conductor.published(policy))
             retain(self._store, self._uid, step)
