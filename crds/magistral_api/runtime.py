@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from magistral_api.base import ApiModel, Cel, Name
+from magistral_api.base import ApiModel, Cel, Duration, Name
 
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 
@@ -75,6 +75,9 @@ class MagistralRuntimeSpec(ApiModel):
     roles: Roles
     device: Literal["cuda", "cpu"] = "cuda"
     processes_per_pod: int = Field(1, ge=1, le=16, description="Trainer processes a pod, one a GPU.")
+    checkpoint_grace_period: Duration = Field(
+        "5m", description="How long a trainer that is told to end (suspend, drain, preemption) has for its step and a "
+        "checkpoint. Longer than the longest step and upload.")
     minimum_isolation: Literal["landlock"] = Field(
         "landlock", description="A verifier that reaches less refuses to start.")
 

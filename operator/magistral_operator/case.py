@@ -92,6 +92,11 @@ class Case:
         return self.status.phase in ("Succeeded", "Failed")
 
     @property
+    def suspended(self) -> bool:
+        """Whether the run is to have no pods now."""
+        return self.run.spec.suspend
+
+    @property
     def ready_runtime(self) -> MagistralRuntime:
         """The runtime, once the preconditions hold."""
         assert self.runtime is not None

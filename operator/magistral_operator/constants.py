@@ -9,8 +9,10 @@ WAITING_FOR_TEACHER = "WaitingForTeacher"
 """Curation waits for the RL stage of the run that `curation.teacher.runRef` names."""
 UNSCHEDULABLE = "Unschedulable"
 """No node takes a pod at present; an autoscaler or a freed node may change that."""
+CHECKPOINT_BEFORE_SUSPEND = "CheckpointBeforeSuspend"
+"""spec.suspend is true: trainers commit a checkpoint, at most for the runtime's checkpointGracePeriod."""
 SUSPENDING = "Suspending"
-"""Pods are being removed because spec.suspend is true."""
+"""spec.suspend is true and no trainer is left: all other pods are being removed."""
 REPLACING_LEFTOVERS = "ReplacingLeftovers"
 """Objects of an earlier run with this name are being removed first."""
 
@@ -74,6 +76,8 @@ EXPIRED = "Expired"
 
 USER_FAULT_EXIT_CODE = 64
 """EX_USAGE of sysexits.h: the workloads' word for bad data."""
+STOPPED_EXIT_CODE = 143
+"""128 + SIGTERM: told to end, and everything that was to be saved is."""
 PREFLIGHT_BACKOFF_S = (5, 60)
 """First and longest wait between two looks at a store that failed; a repaired Secret should show soon."""
 RETRY_BACKOFF_S = (10, 300)
@@ -84,6 +88,10 @@ CRASHES_BEFORE_STALLED = 3
 """Trainers restart by design when a peer dies; three restarts of one container are no coincidence."""
 WIND_DOWN_S = 120
 """How long a Job may stay after its stage reported success: large models take a while to leave memory."""
+SUSPEND_MARGIN_S = 30
+"""How long after its time a trainer pod is still waited for: the kubelet needs a moment to end what it kills."""
+SUSPEND_RETRY_S = 5
+"""The end of a pod is a watch event; this is for the event that never comes."""
 VOLUME_WAIT_S = 10
 """A pod that still creates its container after this may miss its token Secret."""
 

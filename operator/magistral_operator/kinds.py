@@ -43,6 +43,7 @@ EVENT = Kind("Event", "", "v1", "events", ("create",))
 ROLE = Kind("Role", "rbac.authorization.k8s.io", "v1", "roles", _CHILD)
 ROLE_BINDING = Kind("RoleBinding", "rbac.authorization.k8s.io", "v1", "rolebindings", _CHILD)
 NETWORK_POLICY = Kind("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies", _CHILD)
+DISRUPTION_BUDGET = Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets", _CHILD)
 JOB = Kind("Job", "batch", "v1", "jobs", _CHILD)
 STATEFUL_SET = Kind("StatefulSet", "apps", "v1", "statefulsets", _CHILD)
 DEPLOYMENT = Kind("Deployment", "apps", "v1", "deployments", _CHILD)
@@ -50,7 +51,8 @@ LEASE = Kind("Lease", "coordination.k8s.io", "v1", "leases", ("get", "create", "
 
 WORKLOADS = (JOB, STATEFUL_SET, DEPLOYMENT)
 """Kinds that own pods."""
-CHILDREN = (SERVICE_ACCOUNT, ROLE, ROLE_BINDING, CONFIG_MAP, SERVICE, NETWORK_POLICY, CHECKPOINT, *WORKLOADS)
+CHILDREN = (SERVICE_ACCOUNT, ROLE, ROLE_BINDING, CONFIG_MAP, SERVICE, NETWORK_POLICY, DISRUPTION_BUDGET, CHECKPOINT,
+            *WORKLOADS)
 """Kinds that are listed by label and applied, in the order in which they are applied."""
 BY_NAME = {kind.name: kind for kind in (*CHILDREN, RUN, RUNTIME, POD, SECRET, EVENT, LEASE)}
 

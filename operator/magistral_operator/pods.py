@@ -4,10 +4,13 @@ from collections.abc import Iterator
 
 from magistral_operator.plan import Manifest
 
+ENDED = ("Succeeded", "Failed")
+"""Phases of a pod that runs no more."""
+
 
 def live(pod: Manifest) -> bool:
     """Neither ended nor about to be removed."""
-    return "deletionTimestamp" not in pod["metadata"] and phase(pod) not in ("Succeeded", "Failed")
+    return "deletionTimestamp" not in pod["metadata"] and phase(pod) not in ENDED
 
 
 def phase(pod: Manifest) -> str:

@@ -60,7 +60,7 @@ def _go_on(case: Case) -> Plan:
 
 def _weigh(case: Case, verdict: Verdict) -> Verdict:
     """What to tell first: refused objects, then pods that cannot run, then what the stage itself says."""
-    if case.run.spec.suspend:
+    if case.suspended:
         return verdict
     if case.observed.refusal:
         return Verdict(constants.APPLY_REFUSED, case.observed.refusal, "stalled")

@@ -1,6 +1,7 @@
 """A namespace on a real API server with real controllers, and what a kubelet and a pod would do there."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -59,6 +60,10 @@ class Api:
 
     def delete(self, kind: Kind, namespace: str | None, name: str, propagation: str = "Background") -> None:
         _json(self.http.request("DELETE", kind.path(namespace, name), json={"propagationPolicy": propagation}))
+
+    def delete_now(self, kind: Kind, namespace: str, name: str) -> None:
+        """Without a grace period."""
+        _json(self.http.request("DELETE", kind.path(namespace, name), json={"gracePeriodSeconds": 0}))
 
     def until(self, kind: Kind, namespace: str | None, name: str, holds: Callable[[Manifest | None], bool]) -> Manifest:
         """The object once it is as wanted ({} when it is wanted gone). Raises AssertionError after a minute."""
@@ -129,16 +134,37 @@ class Namespace:
 
     def pod(self, role: str, stage: str | None = None, attempt: int | None = None) -> Manifest:
         """A pod of the run, as soon as a controller has made one."""
+        return self.pods(role, stage, 1, attempt)[0]
+
+    def pods(self, role: str, stage: str | None = None, count: int = 1, attempt: int | None = None) -> list[Manifest]:
+        """So many pods of the run, as soon as controllers have made them."""
         labels = {LABEL_ROLE: role} | ({LABEL_STAGE: stage} if stage else {})
         labels |= {LABEL_ATTEMPT: str(attempt)} if attempt else {}
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
-        found: Manifest = eventually(lambda: next((pod for pod in self.api.list(POD, self.name, selector)
-                                                   if "deletionTimestamp" not in pod["metadata"]), None),
-                                     f"a pod with {selector}")
+
+        def there() -> list[Manifest] | None:
+            found = [pod for pod in self.api.list(POD, self.name, selector) if "deletionTimestamp" not in pod["metadata"]]
+            return found if len(found) >= count else None
+
+        found: list[Manifest] = eventually(there, f"{count} pods with {selector}")
         return found
 
     def kubelet_says(self, pod: Manifest, **status: Any) -> None:
         self.api.patch(POD, self.name, pod["metadata"]["name"], {"status": status}, "status")
+
+    def kubelet_takes(self, pod: Manifest) -> None:
+        """From now on the API server waits for the kubelet before the pod is gone."""
+        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod["metadata"]["name"]},
+                   "target": {"apiVersion": "v1", "kind": "Node", "name": "fake"}}
+        _json(self.api.http.post(POD.path(self.name, pod["metadata"]["name"], "binding"), json=binding))
+        self.kubelet_says(pod, phase="Running", conditions=[{"type": "Ready", "status": "True"}], containerStatuses=[
+            _container(0, ready=True, state={"running": {"startedAt": "2026-01-01T00:00:00Z"}})])
+
+    def kubelet_removes(self, pod: Manifest, code: int = 143) -> None:
+        """The pod was told to end, and has."""
+        self.until("Pod", pod["metadata"]["name"], lambda found: found is not None and "deletionTimestamp" in found["metadata"])
+        self.kubelet_ended(pod, code, "told to end")
+        self.api.delete_now(POD, self.name, pod["metadata"]["name"])
 
     def kubelet_runs(self, pod: Manifest, restarts: int = 0) -> None:
         self.kubelet_says(pod, phase="Running", containerStatuses=[
@@ -200,6 +226,7 @@ class Operator:
     def start(self) -> None:
         environment = {"KUBECONFIG": str(self.kubeconfig), "MAGISTRAL_METRICS_PORT": str(self.port),
                        "POD_NAMESPACE": "default", "PATH": "/usr/bin:/bin", "PYTHONUNBUFFERED": "1"} | self._environment
+        environment |= {key: os.environ[key] for key in ("PYTHONPATH",) if key in os.environ}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m",
                                               "magistral_operator"], env=environment, stdout=log, stderr=log)

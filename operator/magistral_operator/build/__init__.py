@@ -3,7 +3,8 @@
 `children` is all that a run should have.
 """
 
-from magistral_operator.build import access, checkpoint, config, jobs, network, services, serving, training
+from magistral_api.status import StageName
+from magistral_operator.build import access, checkpoint, config, disruption, jobs, network, services, serving, training
 from magistral_operator.case import Case
 from magistral_operator.plan import Manifest
 from magistral_operator.policies import checkpoints, roles
@@ -20,10 +21,14 @@ def children(case: Case) -> list[Manifest]:
     if wanted["generator"]:
         built += [config.serving(case), serving.generator(case, wanted["generator"]),
                   serving.verifier(case, wanted["verifier"])]
-    if stage is None or stage.state != "Running" or case.run.spec.suspend:
-        return built
-    built.append(config.stage(case, stage.name, stage.attempt))
-    if stage.name == "rl":
-        return [*built, training.conductor(case, wanted["conductor"], stage.attempt),
-                training.trainer(case, wanted["trainer"], stage.attempt)]
-    return [*built, jobs.job(case, stage.name, stage.attempt)]
+    if stage is not None and stage.state == "Running" and not case.suspended:
+        built += _stage(case, stage.name, stage.attempt, wanted)
+    return [*built, *disruption.budgets(case, built)]
+
+
+def _stage(case: Case, name: StageName, attempt: int, wanted: dict[str, int]) -> list[Manifest]:
+    made_from = config.stage(case, name, attempt)
+    if name == "rl":
+        return [made_from, training.conductor(case, wanted["conductor"], attempt),
+                training.trainer(case, wanted["trainer"], attempt)]
+    return [made_from, jobs.job(case, name, attempt)]

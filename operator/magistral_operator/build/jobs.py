@@ -5,7 +5,7 @@ from magistral_api.status import StageName
 from magistral_operator.build.metadata import owned
 from magistral_operator.build.pod import CONTAINER, PodShape, template
 from magistral_operator.case import Case
-from magistral_operator.constants import USER_FAULT_EXIT_CODE
+from magistral_operator.constants import STOPPED_EXIT_CODE, USER_FAULT_EXIT_CODE
 from magistral_operator.plan import Manifest
 
 SPEAKS_HTTP = ("select", "evaluate")
@@ -32,7 +32,7 @@ def _sft(case: Case, attempt: int) -> Manifest:
     assert sft is not None
     pod = template(case, PodShape(
         name="trainer", role=case.ready_runtime.spec.roles.trainer, module="recipe.sft", config=child(case.name, "sft"),
-        stage="sft", attempt=attempt, reports=True, token=False, shm=True, grace_s=30,
+        stage="sft", attempt=attempt, reports=True, token=False, shm=True, commits=True,
         spec={"subdomain": child(case.name, "sft")}))
     return _job(case, "sft", attempt, _spec(pod, sft.workers) | {"completionMode": "Indexed"})
 
@@ -44,6 +44,7 @@ def _job(case: Case, stage: StageName, attempt: int, spec: Manifest) -> Manifest
 def _spec(pod: Manifest, pods: int) -> Manifest:
     pod["spec"]["restartPolicy"] = "Never"
     bad_input = {"containerName": CONTAINER, "operator": "In", "values": [USER_FAULT_EXIT_CODE]}
+    stopped = {"containerName": CONTAINER, "operator": "In", "values": [STOPPED_EXIT_CODE]}
     return {
         "completions": pods,
         "parallelism": pods,
@@ -51,7 +52,9 @@ def _spec(pod: Manifest, pods: int) -> Manifest:
         "backoffLimit": 0,
         "podFailurePolicy": {"rules": [
             {"action": "FailJob", "onExitCodes": bad_input},
-            # A drained or lost node is nobody's fault: the pod is replaced without a new attempt.
+            # A drained or lost node is nobody's fault, nor the end of a trainer whose peer was on it: the pod is replaced
+            # without a new attempt.
+            {"action": "Ignore", "onExitCodes": stopped},
             {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
         ]},
         "template": pod,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from magistral_api.base import seconds
 from magistral_api.config import ATTEMPT_VARIABLE, CONFIG_PATH, SCRATCH_PATH, TOKEN_PATH
 from magistral_api.names import child
 from magistral_api.runtime import PodOverrides, Role
@@ -24,8 +25,8 @@ class PodShape:
 
     `role`: resources, environment, placement. `image`: whose image, when not the role's own. `config`: the ConfigMap
     to mount. `reports`: patches the progress ConfigMap, so it gets an API token. `credentials`: of the store. `token`:
-    speaks the run's HTTP routes. `startup_s`: how long its server may take to answer first. `spec`: merged into the
-    pod's spec.
+    speaks the run's HTTP routes. `commits`: told to end, it commits a checkpoint first. `startup_s`: how long its server
+    may take to answer first. `spec`: merged into the pod's spec.
     """
 
     name: Literal["worker", "trainer", "generator", "verifier", "conductor"]
@@ -39,6 +40,7 @@ class PodShape:
     credentials: bool = True
     token: bool = True
     shm: bool = False
+    commits: bool = False
     grace_s: int = 10
     port: int | None = None
     startup_s: int = 0
@@ -57,7 +59,7 @@ def template(case: Case, shape: PodShape) -> Manifest:
             **({"serviceAccountName": child(case.name, "worker")} if shape.reports else {}),
             "automountServiceAccountToken": shape.reports,
             "enableServiceLinks": False,
-            "terminationGracePeriodSeconds": shape.grace_s,
+            **_ending(case, shape),
             "securityContext": {
                 "runAsNonRoot": True, "runAsUser": NOBODY, "runAsGroup": NOBODY, "fsGroup": NOBODY,
                 "seccompProfile": {"type": "RuntimeDefault"},
@@ -67,6 +69,17 @@ def template(case: Case, shape: PodShape) -> Manifest:
             **_placement(pod),
             **shape.spec,
         },
+    }
+
+
+def _ending(case: Case, shape: PodShape) -> Manifest:
+    if not shape.commits:
+        return {"terminationGracePeriodSeconds": shape.grace_s}
+    return {
+        "terminationGracePeriodSeconds": seconds(case.ready_runtime.spec.checkpoint_grace_period),
+        # The first process of a PID namespace ignores SIGTERM until it has a handler: a trainer told to end while it
+        # still imports its libraries would hear nothing and train on until it is killed.
+        "shareProcessNamespace": True,
     }
 
 

@@ -11,7 +11,7 @@ def trainer(case: Case, replicas: int, attempt: int) -> Manifest:
     """StatefulSet `<run>-trainer`. A lost pod comes back under its name; its peers exit and all resume together."""
     pod = template(case, PodShape(
         name="trainer", role=case.ready_runtime.spec.roles.trainer, module="roles.trainer",
-        config=child(case.name, "rl"), stage="rl", attempt=attempt, shm=True, grace_s=30))
+        config=child(case.name, "rl"), stage="rl", attempt=attempt, shm=True, commits=True))
     return _stateful_set(case, "trainer", replicas, attempt, pod)
 
 

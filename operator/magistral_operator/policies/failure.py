@@ -21,7 +21,7 @@ class Fault:
 def check(case: Case) -> Verdict | None:
     """The verdict that ends the run, or None. A fault that may pass marks the attempt as failed instead."""
     stage = case.current
-    if stage is None or stage.state != "Running" or case.run.spec.suspend:
+    if stage is None or stage.state != "Running" or case.suspended:
         return None
     if stage.name == "preflight":
         if fault := _preflight(case, stage):

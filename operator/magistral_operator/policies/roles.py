@@ -4,6 +4,7 @@ from magistral_api.status import PodRestarts, RoleStatus
 from magistral_operator import pods
 from magistral_operator.case import Case
 from magistral_operator.plan import Manifest
+from magistral_operator.policies import suspend
 
 SERVING_STAGES = ("select", "rl", "evaluate")
 """Stages that need generators and verifiers."""
@@ -14,7 +15,7 @@ def wanted(case: Case) -> dict[str, int]:
     """Pods a role, by the current stage. Generators and verifiers stay while a failed stage waits to be tried again."""
     stage, rl = case.current, case.run.spec.rl
     serving = stage is not None and stage.name in SERVING_STAGES and stage.state != "Pending"
-    if case.finished or case.run.spec.suspend or stage is None or not serving:
+    if case.finished or case.suspended or stage is None or not serving:
         return dict.fromkeys(ROLES, 0)
     training = rl is not None and stage.name == "rl" and stage.state == "Running"
     return {
@@ -27,14 +28,18 @@ def wanted(case: Case) -> dict[str, int]:
 
 def report(case: Case) -> None:
     """Bring status.roles up to date. Said again with the same pods, it changes nothing."""
+    rl = case.stage("rl")
     before = {role.name: role for role in case.status.roles}
     roles = []
     for name, desired in wanted(case).items():
         role = before.get(name) or RoleStatus(name=name)
-        found = case.pods(role=name, stage="rl" if name in ("conductor", "trainer") else None)
+        found = case.pods(role=name, stage="rl", attempt=rl.attempt) if rl and name in suspend.STAGE_ROLES \
+            else case.pods(role=name)
         role.desired = desired
         role.ready = sum(pods.ready(pod) for pod in found)
         _count(role, [pod for pod in found if pods.live(pod)])
+        if suspend.lets_go(case, name):
+            role.pods = {}
         if desired or role.ready or name in before:
             roles.append(role)
     case.status.roles = roles

@@ -1,24 +1,79 @@
-"""spec.suspend: every pod goes, the status stays; without it the current stage goes on as a new attempt."""
+"""spec.suspend: trainers commit a checkpoint, then every pod goes; resume is a new attempt of the same stage.
 
+The request is SIGTERM, the deadline the trainer pods' terminationGracePeriodSeconds. Both are the kubelet's, so a
+checkpoint is waited for even while no operator is there. Until the trainers are gone the rest stays: the conductor is to
+hear of the checkpoint and to report it.
+"""
+
+from magistral_api.names import LABEL_ROLE
 from magistral_operator import constants, pods
-from magistral_operator.case import Case, Verdict
+from magistral_operator.case import Case, Verdict, moment_of
+from magistral_operator.plan import Manifest
+
+TRAINER = "trainer"
+STAGE_ROLES = (TRAINER, "conductor")
 
 
 def check(case: Case) -> Verdict | None:
     """The verdict while suspended; None otherwise."""
-    if case.run.spec.suspend:
-        case.status.phase = "Suspended"
-        alive = [pod for pod in case.observed.pods if pods.phase(pod) not in ("Succeeded", "Failed")]
-        if alive:
-            case.wake_in(5)
-            return Verdict(constants.SUSPENDING, "spec.suspend is true: pods are being removed")
-        return Verdict(constants.SUSPENDED, "spec.suspend is true; set it to false to go on from the last checkpoint",
-                       "resting")
-    if case.status.phase == "Suspended":
-        stage = case.current
-        if stage is not None and stage.state == "Running":
-            # The attempt's pods are gone; a late report of theirs must not count for the new ones.
-            stage.attempt += 1
-        case.status.phase = "Running"
-        case.note(constants.RESUMED, "spec.suspend is false again")
-    return None
+    if not case.suspended:
+        _resume(case)
+        return None
+    case.status.phase = "Suspended"
+    if committing := _committing(case):
+        return Verdict(constants.CHECKPOINT_BEFORE_SUSPEND, _waits_for(case, committing))
+    if any(pods.phase(pod) not in pods.ENDED for pod in case.observed.pods):
+        case.wake_in(constants.SUSPEND_RETRY_S)
+        return Verdict(constants.SUSPENDING, "spec.suspend is true: pods are being removed")
+    return Verdict(constants.SUSPENDED, f"spec.suspend is true; set to false, the run {_goes_on(case)}", "resting")
+
+
+def stays(case: Case, workload: Manifest) -> bool:
+    """Whether a workload of a suspended run is still needed: all but the trainers, while one of those is there."""
+    role = workload["spec"]["template"]["metadata"]["labels"].get(LABEL_ROLE)
+    return case.suspended and not lets_go(case, role)
+
+
+def lets_go(case: Case, role: str) -> bool:
+    """Whether the pods of a role are ended on purpose: that is no restart."""
+    return case.suspended and (role == TRAINER or not _committing(case))
+
+
+def _committing(case: Case) -> list[Manifest]:
+    """Trainers that have not ended and whose time to end is not over."""
+    return [pod for pod in case.pods(role=TRAINER) if pods.phase(pod) not in pods.ENDED
+            and case.age(pod["metadata"].get("deletionTimestamp")) <= constants.SUSPEND_MARGIN_S]
+
+
+def _waits_for(case: Case, committing: list[Manifest]) -> str:
+    names = ", ".join(sorted(pod["metadata"]["name"] for pod in committing))
+    # A pod's deletionTimestamp is when it will be killed: the moment of the request and its grace period.
+    kills = [pod["metadata"].get("deletionTimestamp") for pod in committing]
+    if not all(kills):
+        return f"spec.suspend is true: {names} are told to commit a checkpoint and end"
+    last = max(kills, key=moment_of)
+    case.wake_in(constants.SUSPEND_MARGIN_S + 1 - case.age(last))
+    return f"spec.suspend is true: {names} commit a checkpoint, at most until {last}; then every other pod goes"
+
+
+def _resume(case: Case) -> None:
+    if case.status.phase != "Suspended":
+        return
+    stage = case.current
+    if stage is not None and stage.state == "Running":
+        # The attempt's pods are gone or going: their late reports must not count for the new ones, nor their end as a
+        # restart. Generators and verifiers belong to no attempt and may have stayed.
+        stage.attempt += 1
+        for role in case.status.roles:
+            if role.name in STAGE_ROLES:
+                role.pods = {}
+    case.status.phase = "Running"
+    case.note(constants.RESUMED, f"spec.suspend is false again; the run {_goes_on(case)}")
+
+
+def _goes_on(case: Case) -> str:
+    stage, newest = case.current, case.status.latest_checkpoint
+    assert stage is not None, "a run without a stage left has ended"
+    if newest is not None and newest.stage == stage.name:
+        return f"goes on from step {newest.step} of stage {stage.name}: Checkpoint {newest.name} ({newest.digest})"
+    return f"goes on with stage {stage.name} from its start"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from magistral_operator.plan import Manifest
-from tests.unit.operator.world import World, reach, runtime
+from tests.unit.operator.world import World, reach, runtime, succeed
 
 LABELS = {
     "training.magistral.dev/run": "one", "training.magistral.dev/run-uid": "uid-one",
@@ -187,6 +187,7 @@ def test_a_job_tries_once_and_tells_bad_input_from_a_lost_node(stage: str) -> No
     assert spec["template"]["spec"]["restartPolicy"] == "Never"
     assert spec["podFailurePolicy"]["rules"] == [
         {"action": "FailJob", "onExitCodes": {"containerName": "main", "operator": "In", "values": [64]}},
+        {"action": "Ignore", "onExitCodes": {"containerName": "main", "operator": "In", "values": [143]}},
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
 
 
@@ -243,3 +244,37 @@ def test_every_pod_runs_its_own_module(everything: dict[str, Manifest]) -> None:
 def test_no_secret_value_is_in_any_manifest() -> None:
     world = reach(World("SFTThenRL"), "rl")
     assert not [key for key in world.children if key[0] == "Secret"]
+
+
+@pytest.mark.parametrize(("stage", "kind", "part"), [("sft", "Job", "sft"), ("rl", "StatefulSet", "trainer")])
+def test_trainers_have_the_runtimes_time_for_a_checkpoint_and_hear_that_they_are_to_end_from_their_first_moment(
+        stage: str, kind: str, part: str) -> None:
+    world = World("SFTThenRL")
+    world.runtime = runtime(spec={"checkpointGracePeriod": "7m30s"})
+    spec = reach(world, stage).child(kind, part)["spec"]["template"]["spec"]
+    assert (spec["terminationGracePeriodSeconds"], spec["shareProcessNamespace"]) == (450, True)
+
+
+def least(world: World) -> dict[str, int]:
+    """Budgets: role to the pods that a drain must leave."""
+    return {name.removeprefix("one-"): budget["spec"]["minAvailable"]
+            for (kind, name), budget in world.children.items() if kind == "PodDisruptionBudget"}
+
+
+def test_a_drain_takes_trainers_one_by_one_and_leaves_a_server_of_each_kind() -> None:
+    world = World("SFTThenRL", rl=World("RL").run["spec"]["rl"] | {"trainers": 4, "generators": 3})
+    world.run["spec"]["sft"]["workers"] = 4
+    assert least(reach(world, "curate")) == {}
+    assert least(reach(world, "sft")) == {"trainer": 3}
+    assert least(reach(world, "rl")) == {"trainer": 3, "generator": 1, "verifier": 1}
+    assert least(reach(world, "evaluate")) == {"generator": 1, "verifier": 1}
+    budget = world.child("PodDisruptionBudget", "generator")
+    assert budget["spec"]["selector"] == {"matchLabels": selector("generator")}
+    assert least(succeed(world, ["evaluate"])) == {}
+
+
+def test_a_role_of_one_pod_has_no_budget_so_that_a_drain_ends() -> None:
+    world = reach(World("RL", rl=World("RL").run["spec"]["rl"] | {"trainers": 1, "generators": 2, "verifiers": 1}), "rl")
+    assert least(world) == {"generator": 1}
+    world.change(rl=world.run["spec"]["rl"] | {"generators": 1}).settle()
+    assert least(world) == {}
