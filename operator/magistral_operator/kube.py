@@ -58,22 +58,22 @@ class Limiter:
 
 
 class Kube:
-    """One authenticated connection pool."""
+    """One authenticated connection pool. `dry_run`: the API server checks and answers every write, and keeps none."""
 
-    def __init__(self, api: client.ApiClient, limiter: Limiter | None = None) -> None:
-        self._api, self._limiter = api, limiter or Limiter()
+    def __init__(self, api: client.ApiClient, limiter: Limiter | None = None, *, dry_run: bool = False) -> None:
+        self._api, self._limiter, self._dry_run = api, limiter or Limiter(), dry_run
 
     @classmethod
-    def connect(cls) -> "Kube":
+    def connect(cls, kubeconfig: str | None = None, context: str | None = None, *, dry_run: bool = False) -> "Kube":
         """From the pod's service account, else from the kubeconfig. Raises kubernetes.config.ConfigException."""
         configuration = client.Configuration()
-        if os.environ.get("KUBERNETES_SERVICE_HOST"):
+        if os.environ.get("KUBERNETES_SERVICE_HOST") and not (kubeconfig or context):
             config.load_incluster_config(client_configuration=configuration)
         else:
-            config.load_kube_config(client_configuration=configuration)
+            config.load_kube_config(kubeconfig, context, client_configuration=configuration)
         configuration.connection_pool_maxsize = CONNECTIONS
         configuration.retries = urllib3.Retry(total=2, connect=2, read=0, status=0, backoff_factor=0.2)
-        return cls(client.ApiClient(configuration))
+        return cls(client.ApiClient(configuration), dry_run=dry_run)
 
     def get(self, kind: Kind, namespace: str | None, name: str) -> Manifest | None:
         """The object, or None when there is none."""
@@ -135,6 +135,8 @@ class Kube:
     def _call(self, method: str, kind: Kind, path: str, body: Any = None, *, content_type: str = "application/json",
               query: dict[str, str] | None = None) -> Manifest:
         self._limiter.wait()
+        if self._dry_run and method != "GET":
+            query = (query or {}) | {"dryRun": "All"}
         headers = {"Accept": "application/json", "Content-Type": content_type}
         call = self._api.param_serialize(method, path, query_params=list((query or {}).items()), header_params=headers,
                                          body=body, auth_settings=["BearerToken"])
