@@ -32,4 +32,8 @@ class CheckpointStatus(ApiModel):
 
     conditions: list[Condition] = Field(
         default_factory=list,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]})
+        json_schema_extra={
+            "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"],
+            # Nothing of a Checkpoint is generated anew, so kstatus has only this to tell it from a finished one.
+            "default": [{"type": "Ready", "status": "Unknown", "reason": "NotSeen", "message": "Not yet seen.",
+                         "lastTransitionTime": "1970-01-01T00:00:00Z"}]})

@@ -85,7 +85,8 @@ def _crd(kind: str, plural: str, scope: str, short: list[str], spec: type[BaseMo
         "spec": structural(spec),
     }
     if status is not None:
-        properties["status"] = structural(status)
+        # An object has a status before the operator has seen it: kstatus calls one without any "Current".
+        properties["status"] = structural(status) | {"default": {}}
     schema: Schema = {
         "type": "object",
         "description": inspect.cleandoc(spec.__doc__ or ""),

@@ -51,7 +51,7 @@ def _one(case: Case, plan: Plan, manifest: Manifest) -> None:
         case.wake_in(_RETRY_S)
     elif kind != "Job" or not _template_differs(live, manifest):
         _update(case, plan, live, manifest)
-    if kind == "Checkpoint" and not (live and pods.condition(live, "Ready")):
+    if kind == "Checkpoint" and pods.condition(live or {}, "Ready").get("status") != "True":
         plan.apply_status.append(checkpoint_ready(manifest, case.timestamp))
 
 

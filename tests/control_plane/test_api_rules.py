@@ -165,6 +165,16 @@ def test_a_checkpoint_never_changes(api: Api) -> None:
     assert "a Checkpoint is immutable" in refused.json()["message"]
 
 
+def test_an_object_that_the_operator_has_not_seen_is_not_taken_for_a_finished_one(api: Api) -> None:
+    commit = {"apiVersion": API_VERSION, "kind": "Checkpoint", "metadata": {"name": "unseen", "namespace": "default"}, "spec": {
+        "run": "one", "runUid": "u", "stage": "rl", "step": 1, "digest": DIGEST, "uri": "s3://magistral/x", "sizeBytes": 1}}
+    api.create(CHECKPOINT, commit)
+    ready = (api.get(CHECKPOINT, "default", "unseen") or {})["status"]["conditions"]
+    assert [(one["type"], one["status"]) for one in ready] == [("Ready", "Unknown")]
+    answer = post(api, RUN, run()).json()
+    assert answer["status"]["observedGeneration"] < answer["metadata"]["generation"]
+
+
 def test_every_rule_of_the_models_is_tried_here() -> None:
     tried = [message for *_, message in CREATED.values()]
     tried += ["immutable once the run exists", "a Checkpoint is immutable"]
