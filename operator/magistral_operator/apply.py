@@ -37,6 +37,7 @@ async def apply(kube: Kube, threads: Executor, observed: Observed, plan: Plan, n
     if plan.status is not None:
         patch = merge_patch(observed.run.get("status") or {}, plan.status)
         await writes.all([("patch", "MagistralRun", partial(kube.merge_status, RUN, observed.run, patch))])
+        metrics.count_changes(observed.run.get("status") or {}, plan.status)
     await writes.all(("delete", one.kind, partial(_delete, kube, namespace, one)) for one in plan.delete)
     if plan.token is not None:
         await writes.all([("create", "Secret", partial(_create_token, kube, plan.token))])

@@ -128,16 +128,13 @@ class Controller:
                 log.warning("listing runs: %s", error)
                 await asyncio.sleep(RELOOK_S / 3)
                 continue
-            phases: dict[str, int] = {}
+            metrics.count_runs(runs)
             for position, run in enumerate(runs):
                 phase = (run.get("status") or {}).get("phase", "Pending")
-                phases[phase] = phases.get(phase, 0) + 1
                 if phase not in ("Succeeded", "Failed"):
                     key = run["metadata"]["namespace"], run["metadata"]["name"]
                     # Spread over half the period, so that a thousand runs are a steady stream.
                     self._queue.add(key, RELOOK_S / 2 * position / len(runs))
-            for phase in ("Pending", "Running", "Suspended", "Succeeded", "Failed"):
-                metrics.RUNS.labels(phase).set(phases.get(phase, 0))
             await asyncio.sleep(RELOOK_S)
 
     async def _beat(self) -> None:

@@ -1,20 +1,100 @@
-"""Prometheus metrics and the health route, on one port."""
+"""Prometheus metrics and the health route, on one port. docs/metrics.md explains each, and a test keeps it true."""
 
 import threading
-from collections.abc import Callable
+from collections import Counter as Count
+from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import get_args
 
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 
+from magistral_api.names import STAGES
+from magistral_api.status import Phase, RoleStatus, RunStatus, StageStatus
+from magistral_operator.case import moment_of, read_status
+from magistral_operator.kinds import BY_NAME
+from magistral_operator.plan import Manifest
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
 RECONCILE_SECONDS = Histogram(
-    "magistral_reconcile_duration_seconds", "One look at a run: reads, decision and writes.", ["outcome"],
+    "magistral_reconcile_duration_seconds", "One look at a run: snapshot, decision and writes.", ["outcome"],
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30))
 QUEUE_DEPTH = Gauge("magistral_queue_depth", "Runs that wait to be looked at.")
 API_ERRORS = Counter("magistral_api_errors_total", "Calls that the API server refused or did not answer.",
                      ["method", "kind", "status"])
 API_WRITES = Counter("magistral_api_writes_total", "Writes that the operator made.", ["verb", "kind"])
 LEADER = Gauge("magistral_leader", "1 while this replica works the queue.")
-RUNS = Gauge("magistral_runs", "Runs by phase, as last listed.", ["phase"])
+RUNS = Gauge("magistral_runs", "Runs by phase.", ["phase"])
+LIVE_RUNS = Gauge("magistral_live_runs", "Runs that have not ended, by the stage they are at.", ["stage"])
+STAGE_SECONDS = Histogram(
+    "magistral_stage_duration_seconds", "From a stage's first start to its end, all attempts and waits between.",
+    ["stage", "outcome"], buckets=(10, 30, _MINUTE, 2 * _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE, _HOUR, 2 * _HOUR,
+                                   4 * _HOUR, 12 * _HOUR, _DAY, 3 * _DAY, 7 * _DAY, 30 * _DAY))
+RESTARTS = Counter("magistral_restarts_total", "Pods or attempts that had to come back.", ["role", "cause"])
+
+_COUNTED = {"application": "restarts", "infrastructure": "infrastructure_restarts"}
+"""Cause to the counter in the status of a stage or role."""
+LABEL_VALUES: dict[str, tuple[str, ...]] = {
+    "outcome": ("changed", "unchanged", "refused", "gone", "error", "succeeded", "failed"),
+    "method": ("GET", "POST", "PUT", "PATCH", "DELETE"),
+    "verb": ("create", "patch", "delete"),
+    "kind": tuple(BY_NAME),
+    "phase": get_args(Phase),
+    "stage": STAGES,
+    "role": ("worker", "trainer", "generator", "verifier", "conductor"),
+    "cause": tuple(_COUNTED),
+}
+"""All values that a label can have. Nothing that a user names is among them. `status`: of HTTP, or unreachable."""
+
+
+def count_runs(runs: Iterable[Manifest]) -> None:
+    """Set the gauges of runs."""
+    phases: Count[str] = Count()
+    stages: Count[str] = Count()
+    for run in runs:
+        status = run.get("status") or {}
+        phases[status.get("phase", "Pending")] += 1
+        if status.get("phase") not in ("Succeeded", "Failed"):
+            stages[status.get("stage", "")] += 1
+    for phase in get_args(Phase):
+        RUNS.labels(phase).set(phases[phase])
+    for stage in STAGES:
+        LIVE_RUNS.labels(stage).set(stages[stage])
+
+
+def count_changes(before: Manifest, after: Manifest) -> None:
+    """Count what is new in a run's status, once the API server has taken it.
+
+    It takes each change once, so an operator that starts anew or takes over counts nothing twice.
+    """
+    old, new = read_status(before), read_status(after)
+    stages = {stage.name: stage for stage in old.stages}
+    for stage in new.stages:
+        was = stages.get(stage.name) or StageStatus(name=stage.name)
+        outcome = _outcome(stage, new)
+        if outcome and not _outcome(was, old) and stage.start_time and stage.completion_time:
+            took = moment_of(stage.completion_time) - moment_of(stage.start_time)
+            STAGE_SECONDS.labels(stage.name, outcome).observe(took.total_seconds())
+        if stage.name != "rl":
+            # Restarts in rl are those of its roles.
+            _count_restarts("trainer" if stage.name == "sft" else "worker", was, stage)
+    roles = {role.name: role for role in old.roles}
+    for role in new.roles:
+        _count_restarts(role.name, roles.get(role.name) or RoleStatus(name=role.name), role)
+
+
+def _outcome(stage: StageStatus, run: RunStatus) -> str | None:
+    """How the stage ended, or None: a failed attempt that is followed by another is no end."""
+    if stage.state == "Succeeded":
+        return "succeeded"
+    return "failed" if stage.state == "Failed" and run.phase == "Failed" else None
+
+
+def _count_restarts(role: str, was: StageStatus | RoleStatus, now: StageStatus | RoleStatus) -> None:
+    for cause, field in _COUNTED.items():
+        # A counter in the status goes down when a cause turns out to be another.
+        if (more := getattr(now, field, 0) - getattr(was, field, 0)) > 0:
+            RESTARTS.labels(role, cause).inc(more)
 
 
 class _Handler(BaseHTTPRequestHandler):

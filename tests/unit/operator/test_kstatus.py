@@ -43,7 +43,7 @@ def kubectl_waits(manifest: Manifest) -> bool:
         if one["type"].lower() == "ready":
             observed = one.get("observedGeneration", status.get("observedGeneration"))
             stale = generation is not None and observed is not None and observed < generation
-            return stale or one["status"].lower() != "true"
+            return bool(stale or one["status"].lower() != "true")
     return True
 
 
