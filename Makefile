@@ -5,7 +5,7 @@ PYTHON_BIN := .venv/bin
 CRD_FOLDERS := crds charts/magistral-operator/files/crds
 
 help:  ## List the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-20s %s\n", $$1, $$2}'
 
 venv:  ## Python environment from the hashed locks
 	@dev/venv.sh
@@ -41,7 +41,11 @@ cluster-status: venv  ## What runs
 images: venv  ## Build the images
 	@$(PYTHON_BIN)/python -m dev.images build
 
+bench-control-plane: venv  ## Measure the operator: RUNS=1000 REST=600 STAGE=preflight,rl ONLY=ours
+	@$(PYTHON_BIN)/python -m dev.bench.control_plane --runs $(or $(RUNS),1000) --rest $(or $(REST),600) \
+	  $(if $(STAGE),--stage $(STAGE)) $(if $(ONLY),--only $(ONLY))
+
 lock: venv  ## Resolve locks/*.in into hashed locks
 	@dev/lock.sh
 
-.PHONY: help venv demo test unit lint crds cluster-up cluster-down cluster-status images lock
+.PHONY: help venv demo test unit lint crds cluster-up cluster-down cluster-status images bench-control-plane lock

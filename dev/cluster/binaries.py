@@ -82,6 +82,8 @@ PROGRAMS: dict[str, Program] = {
     "coredns": Program("coredns", "github.com/coredns/coredns", 100),
     "minio": Program("minio", "github.com/minio/minio", 130),
     "kwok": Program("kwok", "sigs.k8s.io/kwok/cmd/kwok", 90),
+    "jobset": Program("jobset", "sigs.k8s.io/jobset", 60),
+    "kubeflow-trainer": Program("trainer", "github.com/kubeflow/trainer/v2/cmd/trainer-controller-manager", 60),
 }
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager")
 NODE = ("kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "runc", "crictl")

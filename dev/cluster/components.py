@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def etcd(layout: Layout) -> list[str]:
     ]
 
 
-def apiserver(layout: Layout, *, service_accounts: bool) -> list[str]:
+def apiserver(layout: Layout, *, service_accounts: bool, flags: Sequence[str] = ()) -> list[str]:
     """Node and RBAC authorizers, NodeRestriction and the default admission (Pod Security among it).
 
     `service_accounts=False` lets pods be created where no controller makes the `default` account.
@@ -99,6 +99,7 @@ def apiserver(layout: Layout, *, service_accounts: bool) -> list[str]:
         "--kubelet-preferred-address-types=InternalIP",
         "--allow-privileged=true",
         "--profiling=false",
+        *flags,
     ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,12 +50,15 @@ class ControlPlane:
 
 
 @contextmanager
-def control_plane(*, controllers: bool = False, directory: Path | None = None) -> Iterator[ControlPlane]:
+def control_plane(
+    *, controllers: bool = False, directory: Path | None = None, apiserver_flags: Sequence[str] = ()
+) -> Iterator[ControlPlane]:
     """Start a control plane on free loopback ports, stop it by pid at the end. About 3 s once it is built.
 
     Without `controllers` nothing acts on objects: no garbage collection, no namespace deletion, no default
     ServiceAccount (its admission is off, so pods can be created). The processes die with the caller.
-    `directory` (kept, must be empty) holds data, logs and keys; without it a temporary one does.
+    `directory` (kept, must be empty) holds data, logs and keys; without it a temporary one does. `apiserver_flags` are
+    added to the API server's own.
     Raises ClusterError with the log's last lines when a part does not come up.
     """
     with ExitStack() as stack:
@@ -63,7 +66,9 @@ def control_plane(*, controllers: bool = False, directory: Path | None = None) -
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="control-plane-")))
         processes = Processes.within(directory)
         stack.callback(processes.stop_all)
-        yield start(directory, processes, controllers=controllers, with_parent=True)
+        yield start(
+            directory, processes, controllers=controllers, with_parent=True, apiserver_flags=apiserver_flags
+        )
 
 
 def start(
@@ -74,6 +79,7 @@ def start(
     address: str = LOOPBACK,
     port: int | None = None,
     with_parent: bool = False,
+    apiserver_flags: Sequence[str] = (),
 ) -> ControlPlane:
     """Start it with data and keys in `directory`; `processes.stop_all()` stops it."""
     built = binaries.ensure(["etcd", "kube-apiserver", *(["kube-controller-manager"] if controllers else [])])
@@ -105,7 +111,9 @@ def start(
     processes.start("etcd", components.etcd(layout), with_parent=with_parent)
     processes.wait_ready("etcd", lambda: _accepts(LOOPBACK, etcd_port), READY_S)
     processes.start(
-        "kube-apiserver", components.apiserver(layout, service_accounts=controllers), with_parent=with_parent
+        "kube-apiserver",
+        components.apiserver(layout, service_accounts=controllers, flags=apiserver_flags),
+        with_parent=with_parent,
     )
     processes.wait_ready("kube-apiserver", api.ready, READY_S)
     plane = ControlPlane(

@@ -1,0 +1,41 @@
+"""What is measured: something that turns one object a user applies into children."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from dev.bench.control_plane.arena import Manifest
+from dev.bench.control_plane.audit import Request
+
+
+class Contender(Protocol):
+    """A set of controllers on an arena."""
+
+    title: str
+    users: tuple[str, ...]
+    """Their names at the API server."""
+    processes: tuple[str, ...]
+    """Their names in the arena."""
+    collection: str
+    """URL path at which a user creates an object."""
+    notes: tuple[str, ...]
+    """What a reader of the figures has to know."""
+
+    def install(self) -> None:
+        """Put everything there that a platform team would."""
+
+    def start(self) -> None:
+        """Start the controllers; returns once they say that they are ready."""
+
+    def stop(self) -> None:
+        """SIGTERM, and wait."""
+
+    def run(self, name: str) -> Manifest:
+        """The object that a user applies."""
+
+    def react(self, requests: Sequence[Request]) -> None:
+        """Do what the pods of a run would do, once these requests were answered."""
+
+    def child(self, run: str) -> str:
+        """URL path of a child that the controllers make again when it is missing."""
