@@ -11,6 +11,7 @@ from typing import Any
 
 from dev.bench.control_plane.arena import LEFT_OUT, BenchError, arena
 from dev.bench.control_plane.figures import Figures, table
+from dev.bench.control_plane.kubeflow import Kubeflow
 from dev.bench.control_plane.measure import Bench, Plan
 from dev.bench.control_plane.ours import Ours
 from dev.cluster.binaries import KUBERNETES_VERSION
@@ -19,7 +20,7 @@ from dev.cluster.paths import REPOSITORY
 from dev.cluster.progress import say
 
 LOGS = REPOSITORY / "build" / "bench-control-plane"
-CONTENDERS: dict[str, type[Ours]] = {"ours": Ours}
+CONTENDERS: dict[str, type[Ours | Kubeflow]] = {"ours": Ours, "kubeflow": Kubeflow}
 
 
 def main() -> int:

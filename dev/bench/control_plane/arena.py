@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,14 @@ class BenchError(Exception):
 class Arena:
     """A running control plane. `log` holds what the contender and the user asked of it."""
 
-    def __init__(self, plane: ControlPlane, http: httpx.Client, log: audit.Log) -> None:
+    def __init__(self, plane: ControlPlane, http: httpx.Client, log: audit.Log, end: ExitStack) -> None:
         self.plane, self.http, self.log = plane, http, log
         self.kubectl = Cluster(plane.kubeconfig)
+        self._end = end
+
+    def at_end(self, clean: Callable[[], Any]) -> None:
+        """Call it once everything has stopped."""
+        self._end.callback(clean)
 
     def call(self, method: str, path: str, body: Any = None, form: str = "application/json") -> Manifest:
         """One request. Raises BenchError with the server's words."""
@@ -102,13 +107,13 @@ def arena(directory: Path, users: Sequence[str]) -> Iterator[Arena]:
     policy.write_text(json.dumps(audit.policy([USER, *users])))
     log.touch()
     flags = [f"--audit-policy-file={policy}", f"--audit-log-path={log}", "--audit-log-maxsize=100000"]
-    with control_plane(directory=directory, apiserver_flags=flags) as plane:
+    with ExitStack() as end, control_plane(directory=directory, apiserver_flags=flags) as plane:
         pair = plane.authority.issue(USER, user=USER, groups=ADMIN)
         context = ssl.create_default_context(cafile=str(plane.authority.pair.certificate))
         context.load_cert_chain(pair.certificate, pair.key)
         limits = httpx.Limits(max_connections=HANDS)
         with httpx.Client(base_url=plane.server, verify=context, timeout=30, trust_env=False, limits=limits) as http:
-            made = Arena(plane, http, audit.Log(log))
+            made = Arena(plane, http, audit.Log(log), end)
             _controllers(made)
             _node(made)
             made.call("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})

@@ -23,10 +23,13 @@ class Contender(Protocol):
     """What a reader of the figures has to know."""
 
     def install(self) -> None:
-        """Put everything there that a platform team would."""
+        """CRDs and what else the controllers want to find when they start."""
 
     def start(self) -> None:
         """Start the controllers; returns once they say that they are ready."""
+
+    def equip(self) -> None:
+        """Put there what runs refer to. Comes after the first start: webhooks may want to see it."""
 
     def stop(self) -> None:
         """SIGTERM, and wait."""

@@ -47,6 +47,7 @@ class Bench:
         """Raises BenchError when the contender does not get there."""
         self._contender.install()
         self._contender.start()
+        self._contender.equip()
         runs = [f"run-{number:05d}" for number in range(self._plan.runs)]
         self._warm_up("run-warmu")
         with step(f"{len(runs)} objects applied at once"):

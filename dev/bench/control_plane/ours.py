@@ -37,6 +37,8 @@ class Ours:
     def install(self) -> None:
         self._arena.kubectl.kubectl("apply", "-f", str(REPOSITORY / "crds"))
         self._arena.kubectl.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
+
+    def equip(self) -> None:
         image = {"image": "registry.example.com/workload:1", "resources": {"requests": {"cpu": "1"}}}
         self._arena.call("POST", RUNTIME.path(None), {
             "apiVersion": API_VERSION, "kind": RUNTIME.name, "metadata": {"name": "bench"}, "spec": {
@@ -49,8 +51,7 @@ class Ours:
         environment = {"KUBECONFIG": str(self._arena.client(OPERATOR)), "MAGISTRAL_METRICS_PORT": str(port),
                        "POD_NAMESPACE": NAMESPACE, "PYTHONUNBUFFERED": "1"}
         environment |= {key: os.environ[key] for key in ("PYTHONPATH",) if key in os.environ}
-        self._arena.start(OPERATOR, [*os.environ.get("MAGISTRAL_BENCH_PREFIX", "").split(), sys.executable, "-m",
-                                     "magistral_operator"], environment)
+        self._arena.start(OPERATOR, [sys.executable, "-m", "magistral_operator"], environment)
         until(lambda: self._healthy(port), f"{OPERATOR}: /healthz; see {self._arena.plane.processes.log(OPERATOR)}")
 
     def stop(self) -> None:
