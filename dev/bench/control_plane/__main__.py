@@ -68,7 +68,9 @@ def _print(results: dict[str, dict[str, Figures]], notes: list[str], plan: Plan)
         for line in table({CONTENDERS[name].title: figures for name, figures in columns.items()}):
             say(line)
         for name, figures in columns.items():
-            say(f"  {CONTENDERS[name].title}: children {figures.children}; writes a run {figures.wire()['writes']}")
+            for what in ("children", "writes", "rest_resident_mb"):
+                parts = (f"{key} {value}" for key, value in figures.wire()[what].items())
+                say(f"  {CONTENDERS[name].title}: {what}: {', '.join(parts)}")
     versions = f"Kubernetes {KUBERNETES_VERSION}, {os.cpu_count()} cores, load {load:.1f} at the end"
     say(f"\n{versions}")
     for note in [*notes, *(f"left out: {what}" for what in LEFT_OUT)]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,15 @@ PATIENCE_S = 60.0
 
 class BenchError(Exception):
     """The measurement cannot go on. The message says what to look at."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """`resident`: MB by process; `largest`: MB, the sum of each one's largest so far; `cpu`: seconds."""
+
+    resident: dict[str, float]
+    largest: float
+    cpu: float
 
 
 class Arena:
@@ -82,20 +91,24 @@ class Arena:
     def start(self, name: str, command: Sequence[str], environment: dict[str, str] | None = None) -> None:
         self.plane.processes.start(name, command, environment=environment, with_parent=True)
 
-    def usage(self, names: Sequence[str]) -> tuple[float, float, float]:
-        """(resident MB, largest resident MB so far, CPU seconds) of processes together."""
-        resident = largest = cpu = 0.0
+    def usage(self, names: Sequence[str]) -> Usage:
+        """Of these processes now."""
+        resident, largest, cpu = {}, 0.0, 0.0
         for name in names:
             who = self.plane.processes.find(name)
             if who is None:
-                raise self.plane.processes.failure(name, "has ended")
-            process = Path(f"/proc/{who.pid}")
-            status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
-            resident += int(status["VmRSS"].split()[0]) / 1024
+                raise BenchError(str(self.plane.processes.failure(name, "has ended")))
+            status = dict(line.split(":", 1) for line in Path(f"/proc/{who.pid}/status").read_text().splitlines())
+            resident[name] = int(status["VmRSS"].split()[0]) / 1024
             largest += int(status["VmHWM"].split()[0]) / 1024
-            fields = (process / "stat").read_text().rpartition(")")[2].split()
-            cpu += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        return resident, largest, cpu
+            cpu += _ticks(Path(f"/proc/{who.pid}/stat").read_text().rpartition(")")[2].split()[11:13])
+        return Usage(resident, largest, cpu)
+
+    def cpu_of_others(self) -> float:
+        """CPU seconds since boot of everything on this machine that is no part of the measurement."""
+        busy = Path("/proc/stat").read_text().splitlines()[0].split()
+        running = [name for name in self.plane.processes.names() if self.plane.processes.find(name)]
+        return _ticks([*busy[1:4], *busy[6:9]]) - self.usage(running).cpu - time.process_time()
 
 
 @contextmanager
@@ -161,6 +174,10 @@ def _node(made: Arena) -> None:
         plural = {"MutatingAdmissionPolicy": "mutatingadmissionpolicies"}.get(
             document["kind"], "mutatingadmissionpolicybindings")
         made.call("POST", f"/apis/{document['apiVersion']}/{plural}", document)
+
+
+def _ticks(fields: Sequence[str]) -> float:
+    return sum(map(int, fields)) / os.sysconf("SC_CLK_TCK")
 
 
 def _binds(made: Arena) -> bool:

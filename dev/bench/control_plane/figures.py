@@ -22,6 +22,7 @@ class Figures:
     writes: dict[str, float] = field(default_factory=dict)
     refused: int = 0
     cpu_ms_per_run: float = 0
+    cores_taken_by_others: float = 0
     resident_mb: float = 0
     resident_peak_mb: float = 0
     latency_p50_s: float = 0
@@ -32,7 +33,7 @@ class Figures:
     rest_reads: int = 0
     rest_lease_renewals: int = 0
     rest_cpu_s_per_min: float = 0
-    rest_resident_mb: float = 0
+    rest_resident_mb: dict[str, float] = field(default_factory=dict)
     restart_pods: int = 0
     restart_ready_s: float = 0
     restart_first_repair_s: float = 0
@@ -54,6 +55,7 @@ ROWS = (
     ("API reads a run", "reads_per_run"),
     ("writes that were refused (conflicts and the like)", "refused"),
     ("CPU a run, ms", "cpu_ms_per_run"),
+    ("cores that others took meanwhile", "cores_taken_by_others"),
     ("memory once steady, MB", "resident_mb"),
     ("largest memory so far, MB", "resident_peak_mb"),
     ("one more applied → its children exist, p50, s", "latency_p50_s"),
@@ -80,6 +82,7 @@ def table(columns: Mapping[str, Figures]) -> list[str]:
     lines = [f"{'':52}" + "".join(f"{title:>28}" for title in titles)]
     for label, name in ROWS:
         values = [getattr(figures, name) for figures in columns.values()]
+        values = [sum(value.values()) if isinstance(value, dict) else value for value in values]
         cells = [f"{_round(value)}" for value in values]
         if len(values) == 2:
             cells.append(f"{values[0] / values[1]:.2f}" if values[1] else "–")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from dev.bench.control_plane import audit
-from dev.bench.control_plane.arena import USER, Arena, BenchError
+from dev.bench.control_plane.arena import USER, Arena, BenchError, Usage
 from dev.bench.control_plane.audit import Request
 from dev.bench.control_plane.contender import Contender
 from dev.bench.control_plane.figures import Figures
@@ -71,7 +71,8 @@ class Bench:
         say(f"  {len(made)} children a run: {self._figures.children}")
 
     def _load(self, runs: Sequence[str]) -> None:
-        figures, start, (_, _, cpu) = self._figures, len(self._arena.log.requests), self._usage()
+        figures, start, before = self._figures, len(self._arena.log.requests), self._usage()
+        others, clock = self._arena.cpu_of_others(), time.monotonic()
         self._submit(runs)
         self._settle(runs, figures.children_per_run)
         began = min(self._applied(start).values())
@@ -84,8 +85,10 @@ class Bench:
         figures.reads_per_run = sum(request.read for request in requests) / len(runs)
         figures.writes = {call: count / len(runs) for call, count in audit.calls(writes).most_common()}
         figures.refused = sum(request.write and request.status >= 400 for request in requests)
-        figures.resident_mb, figures.resident_peak_mb, after = self._usage()
-        figures.cpu_ms_per_run = (after - cpu) / len(runs) * 1000
+        after = self._usage()
+        figures.resident_mb, figures.resident_peak_mb = sum(after.resident.values()), after.largest
+        figures.cpu_ms_per_run = (after.cpu - before.cpu) / len(runs) * 1000
+        figures.cores_taken_by_others = (self._arena.cpu_of_others() - others) / (time.monotonic() - clock)
         figures.pods = self._arena.pods()
 
     def _latency(self, runs: Sequence[str]) -> None:
@@ -110,17 +113,17 @@ class Bench:
         self._figures.latency_max_s = max(there.values())
 
     def _rest(self) -> None:
-        figures, start, (_, _, cpu), began = self._figures, len(self._arena.log.requests), self._usage(), time.monotonic()
+        figures, start, before, began = self._figures, len(self._arena.log.requests), self._usage(), time.monotonic()
         while (wait := began + self._plan.rest_s - time.monotonic()) > 0:
             time.sleep(min(wait, PROGRESS_S))
         self._take_in()
-        requests, (resident, _, after) = self._by_contender(start), self._usage()
+        requests, after = self._by_contender(start), self._usage()
         figures.rest_s = time.monotonic() - began
         figures.rest_writes = sum(request.write for request in requests)
         figures.rest_reads = sum(request.read for request in requests)
         figures.rest_lease_renewals = sum(request.resource == "leases" and request.verb == "update" for request in requests)
-        figures.rest_cpu_s_per_min = (after - cpu) / figures.rest_s * 60
-        figures.rest_resident_mb = resident
+        figures.rest_cpu_s_per_min = (after.cpu - before.cpu) / figures.rest_s * 60
+        figures.rest_resident_mb = after.resident
 
     def _restart(self, runs: Sequence[str]) -> None:
         """Some children are deleted while nobody looks; they are there again once their runs were looked at."""
@@ -191,7 +194,7 @@ class Bench:
         return {_run(request.name): request.received for request in self._arena.log.requests[start:]
                 if (request.user, request.verb) == (USER, "create")}
 
-    def _usage(self) -> tuple[float, float, float]:
+    def _usage(self) -> Usage:
         return self._arena.usage(self._contender.processes)
 
 
