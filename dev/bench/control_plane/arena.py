@@ -28,7 +28,8 @@ Manifest = dict[str, Any]
 NAMESPACE, NODE, USER = "bench", "kwok-0", "bench"
 HANDS = 8
 """Requests that the user makes at the same time."""
-CONTROLLERS = ("job-controller", "deployment-controller", "replicaset-controller", "statefulset-controller")
+CONTROLLERS = ("job-controller", "deployment-controller", "replicaset-controller", "statefulset-controller",
+               "garbage-collector-controller")
 LEFT_OUT = ("scheduler (an admission policy binds every pod to one fake node)",
             f"all controllers but {', '.join(CONTROLLERS)}")
 ADMIN = ("system:masters",)
