@@ -11,18 +11,31 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 from magistral_operator import metrics
 from magistral_operator.case import Observed, stamp
 from magistral_operator.diff import merge_patch
-from magistral_operator.kinds import BY_NAME, CHILDREN, EVENT, RUN, SECRET
+from magistral_operator.kinds import (
+    BY_NAME,
+    CHILDREN,
+    EVENT,
+    ROLE,
+    RUN,
+    SECRET,
+    SERVICE_ACCOUNT,
+    WORKLOADS,
+    Kind,
+)
 from magistral_operator.kube import ApiError, Kube
 from magistral_operator.plan import Deletion, Manifest, Notice, Plan
 
 TOKEN_BYTES = 32
+_FIRST, _LAST = {SERVICE_ACCOUNT.name, ROLE.name}, {kind.name for kind in WORKLOADS}
+_WAVES = (_FIRST, {kind.name for kind in CHILDREN} - _FIRST - _LAST, _LAST)
+"""What is applied side by side: a RoleBinding needs its Role (who may bind is checked against it), pods all the rest."""
 log = logging.getLogger("magistral")
 
 
@@ -30,28 +43,32 @@ class RefusedError(Exception):
     """The API server refuses a child as it is. The message names the object and has the server's words."""
 
 
-async def apply(kube: Kube, threads: Executor, observed: Observed, plan: Plan, now: datetime) -> None:
+Answered = Callable[[Kind, Manifest | None, Deletion | None], None]
+"""Told of every write that the API server answered: the object as it is now, or the deletion that left nothing."""
+
+
+async def apply(kube: Kube, threads: Executor, observed: Observed, plan: Plan, now: datetime, answered: Answered) -> None:
     """Make every write of the plan. Raises RefusedError when an object is at fault, ApiError otherwise."""
     meta = observed.run["metadata"]
-    namespace, writes = meta["namespace"], _Writer(threads)
+    namespace, writes = meta["namespace"], _Writer(threads, answered)
     if plan.status is not None:
         patch = merge_patch(observed.run.get("status") or {}, plan.status)
-        await writes.all([("patch", "MagistralRun", partial(kube.merge_status, RUN, observed.run, patch))])
+        await writes.all([_Write("patch", RUN, partial(kube.merge_status, RUN, observed.run, patch))])
         metrics.count_changes(observed.run.get("status") or {}, plan.status)
-    await writes.all(("delete", one.kind, partial(_delete, kube, namespace, one)) for one in plan.delete)
+    await writes.all(_Write("delete", BY_NAME[one.kind], partial(_delete, kube, namespace, one), one)
+                     for one in plan.delete)
     if plan.token is not None:
-        await writes.all([("create", "Secret", partial(_create_token, kube, plan.token))])
-    # Kind by kind: a RoleBinding needs its Role (who may bind is checked against it), pods need all the rest.
-    for kind in CHILDREN:
-        await writes.all(("patch", kind.name, partial(_apply, kube, one))
-                         for one in plan.apply if one["kind"] == kind.name)
-    await writes.all(("patch", one["kind"], partial(kube.apply, BY_NAME[one["kind"]], one, "status"))
+        await writes.all([_Write("create", SECRET, partial(_create_token, kube, plan.token))])
+    for kinds in _WAVES:
+        await writes.all(_Write("patch", BY_NAME[one["kind"]], partial(_apply, kube, one))
+                         for one in plan.apply if one["kind"] in kinds)
+    await writes.all(_Write("patch", BY_NAME[one["kind"]], partial(kube.apply, BY_NAME[one["kind"]], one, "status"))
                      for one in plan.apply_status)
     for notice in plan.events:
         log.log(logging.WARNING if notice.warning else logging.INFO, "%s/%s: %s: %s", namespace, meta["name"],
                 notice.reason, notice.message)
         try:
-            await writes.all([("create", "Event", partial(kube.create, EVENT, event(observed.run, notice, now)))])
+            await writes.all([_Write("create", EVENT, partial(kube.create, EVENT, event(observed.run, notice, now)))])
         except (ApiError, RefusedError) as error:
             # An Event is a courtesy; a run does not wait for it.
             log.warning("%s/%s: Event %s not recorded: %s", namespace, meta["name"], notice.reason, error)
@@ -73,38 +90,51 @@ def event(run: Manifest, notice: Notice, now: datetime) -> Manifest:
     }
 
 
+@dataclass(frozen=True)
+class _Write:
+    verb: str
+    kind: Kind
+    call: Callable[[], Manifest | None]
+    deletion: Deletion | None = None
+
+
 class _Writer:
-    """Runs blocking writes side by side, counts them, and tells refusals from failures."""
+    """Runs blocking writes side by side, counts them, passes their answers on, and tells refusals from failures."""
 
-    def __init__(self, threads: Executor) -> None:
-        self._threads = threads
+    def __init__(self, threads: Executor, answered: Answered) -> None:
+        self._threads, self._answered = threads, answered
 
-    async def all(self, writes: Iterable[tuple[str, str, Callable[[], Any]]]) -> None:
+    async def all(self, writes: Iterable[_Write]) -> None:
         loop = asyncio.get_running_loop()
-        made = []
-        for verb, kind, write in writes:
-            metrics.API_WRITES.labels(verb, kind).inc()
-            made.append(loop.run_in_executor(self._threads, write))
-        # Each one is given its chance; the first error is raised after all have ended.
-        for result in await asyncio.gather(*made, return_exceptions=True):
+        made = list(writes)
+        for write in made:
+            metrics.API_WRITES.labels(write.verb, write.kind.name).inc()
+        results = await asyncio.gather(*(loop.run_in_executor(self._threads, write.call) for write in made),
+                                       return_exceptions=True)
+        for write, result in zip(made, results, strict=True):
+            if not isinstance(result, BaseException):
+                self._answered(write.kind, result, write.deletion)
+        # Each one was given its chance; the first error is raised after all have ended.
+        for result in results:
             if isinstance(result, BaseException):
                 raise result
 
 
-def _apply(kube: Kube, manifest: Manifest) -> None:
+def _apply(kube: Kube, manifest: Manifest) -> Manifest:
     try:
-        kube.apply(BY_NAME[manifest["kind"]], manifest)
+        return kube.apply(BY_NAME[manifest["kind"]], manifest)
     except ApiError as error:
         if error.refused:
             raise RefusedError(f"{manifest['kind']} {manifest['metadata']['name']}: {error.message}") from error
         raise
 
 
-def _delete(kube: Kube, namespace: str, one: Deletion) -> None:
-    kube.delete(BY_NAME[one.kind], namespace, one.name, one.uid, one.propagation)
+def _delete(kube: Kube, namespace: str, one: Deletion) -> Manifest | None:
+    return kube.delete(BY_NAME[one.kind], namespace, one.name, one.uid, one.propagation)
 
 
 def _create_token(kube: Kube, manifest: Manifest) -> None:
+    # Its answer holds the token, which is kept nowhere.
     try:
         kube.create(SECRET, manifest | {"stringData": {"token": secrets.token_urlsafe(TOKEN_BYTES)}})
     except ApiError as error:

@@ -30,8 +30,8 @@ class Kind:
 
 _CHILD = ("list", "watch", "create", "patch", "delete")
 
-RUN = Kind("MagistralRun", GROUP, VERSION, "magistralruns", ("get", "list", "watch", "delete"))
-RUNTIME = Kind("MagistralRuntime", GROUP, VERSION, "magistralruntimes", ("get", "list", "watch"), namespaced=False)
+RUN = Kind("MagistralRun", GROUP, VERSION, "magistralruns", ("list", "watch", "delete"))
+RUNTIME = Kind("MagistralRuntime", GROUP, VERSION, "magistralruntimes", ("list", "watch"), namespaced=False)
 CHECKPOINT = Kind("Checkpoint", GROUP, VERSION, "checkpoints", _CHILD)
 POD = Kind("Pod", "", "v1", "pods", ("list", "watch"))
 CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps", ("get", *_CHILD))

@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 import urllib3
 from kubernetes import client, config
@@ -16,12 +17,13 @@ from magistral_operator.constants import FIELD_MANAGER
 from magistral_operator.kinds import Kind
 from magistral_operator.plan import Manifest
 
-TIMEOUT_S = (5, 30)
-"""Connect, read."""
+TIMEOUT = urllib3.Timeout(connect=5, read=30)
+"""Seconds."""
 CONNECTIONS = 32
 REQUESTS_PER_SECOND, BURST = 200.0, 400.0
 """Own limit, so that a thousand runs after a restart do not drown a small API server."""
 PAGE = 500
+_METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -36,6 +38,14 @@ class ApiError(Exception):
     def refused(self) -> bool:
         """The same request would be refused again: the object is at fault, not the moment."""
         return self.status in (400, 403, 404, 422)
+
+
+class Page(NamedTuple):
+    """A part of a list. `version`: the state that the whole list shows. `following`: of the next page, if any."""
+
+    items: list[Manifest]
+    version: int
+    following: str | None
 
 
 class Limiter:
@@ -84,19 +94,14 @@ class Kube:
                 return None
             raise
 
-    def list(self, kind: Kind, namespace: str | None, labels: dict[str, str] | None = None) -> list[Manifest]:
-        """All objects of a kind, by equal labels. Each carries apiVersion and kind."""
-        query = {"limit": str(PAGE)}
-        if labels:
-            query["labelSelector"] = ",".join(f"{key}={value}" for key, value in labels.items())
-        items: list[Manifest] = []
-        while True:
-            page = self._call("GET", kind, kind.path(namespace), query=query)
-            items += [{"apiVersion": kind.api_version, "kind": kind.name, **item} for item in page["items"]]
-            following = page["metadata"].get("continue")
-            if not following:
-                return items
-            query["continue"] = following
+    def page(self, kind: Kind, namespace: str | None, *, label: str | None = None, following: str | None = None,
+             metadata_only: bool = False) -> Page:
+        """One page of the list of a kind, of objects that carry the label. `following`: the page before's."""
+        query = {"limit": str(PAGE)} | ({"labelSelector": label} if label else {})
+        query |= {"continue": following} if following else {}
+        accept = _METADATA_ONLY if metadata_only else "application/json"
+        answer = self._call("GET", kind, kind.path(namespace), query=query, accept=accept)
+        return Page(answer["items"], int(answer["metadata"]["resourceVersion"]), answer["metadata"].get("continue"))
 
     def apply(self, kind: Kind, manifest: Manifest, subresource: str | None = None) -> Manifest:
         """Server-side apply; fields that others took from us are taken back."""
@@ -122,36 +127,42 @@ class Kube:
         return self._call("PATCH", kind, kind.path(meta.get("namespace"), meta["name"], "status"), body,
                           content_type="application/merge-patch+json", query={"fieldManager": FIELD_MANAGER})
 
-    def delete(self, kind: Kind, namespace: str | None, name: str, uid: str, propagation: str) -> None:
-        """Delete the object with this UID; one that is gone, or another of that name, is fine."""
+    def delete(self, kind: Kind, namespace: str | None, name: str, uid: str, propagation: str) -> Manifest | None:
+        """Delete the object with this UID; one that is gone, or another of that name, is fine.
+
+        Returns the object where it is still ending, None where nothing of it is left.
+        """
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid},
                 "propagationPolicy": propagation}
         try:
-            self._call("DELETE", kind, kind.path(namespace, name), body)
+            answer = self._call("DELETE", kind, kind.path(namespace, name), body)
         except ApiError as error:
             if error.status not in (404, 409):
                 raise
+            return None
+        return answer if answer.get("kind") == kind.name else None
 
     def _call(self, method: str, kind: Kind, path: str, body: Any = None, *, content_type: str = "application/json",
-              query: dict[str, str] | None = None) -> Manifest:
+              query: dict[str, str] | None = None, accept: str = "application/json") -> Manifest:
         self._limiter.wait()
         if self._dry_run and method != "GET":
             query = (query or {}) | {"dryRun": "All"}
-        headers = {"Accept": "application/json", "Content-Type": content_type}
-        call = self._api.param_serialize(method, path, query_params=list((query or {}).items()), header_params=headers,
-                                         body=body, auth_settings=["BearerToken"])
+        headers = {"Accept": accept, "Content-Type": content_type}
+        self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        # The client's own call walks every body and answer to convert models, which costs more than the rest of it.
         try:
-            response = self._api.call_api(*call, _request_timeout=TIMEOUT_S)
-            data = response.read()
-        except (urllib3.exceptions.HTTPError, client.ApiException) as failure:
+            response = self._api.rest_client.pool_manager.request(
+                method, self._api.configuration.host + path + (f"?{urlencode(query)}" if query else ""), headers=headers,
+                body=None if body is None else json.dumps(body).encode(), timeout=TIMEOUT)
+        except urllib3.exceptions.HTTPError as failure:
             metrics.API_ERRORS.labels(method, kind.name, "unreachable").inc()
             raise ApiError(0, f"{method} {path}: no answer from the API server ({type(failure).__name__})") from failure
         if response.status >= 400:
-            error = _error(response.status, data)
+            error = _error(response.status, response.data)
             if (method, error.reason) != ("GET", "NotFound"):
                 metrics.API_ERRORS.labels(method, kind.name, str(response.status)).inc()
             raise error
-        answer: Manifest = json.loads(data)
+        answer: Manifest = json.loads(response.data)
         return answer
 
 

@@ -1,7 +1,7 @@
 """The whole operator on one screen: kopf watches, a key goes into the queue, everything else is elsewhere.
 
 kopf is used for its watches only. `on.event` handlers write nothing, add no finalizer and keep no state; what to do is
-decided by `reconcile` from a fresh look at the API server.
+decided by `reconcile` from a snapshot of what the API server last said (store.py).
 """
 
 import asyncio
@@ -12,11 +12,23 @@ import kopf
 
 from magistral_api.names import LABEL_RUN
 from magistral_operator.controller import Controller
-from magistral_operator.kinds import CHILDREN, POD, RUN, RUNTIME, Kind
-from magistral_operator.kube import Kube
+from magistral_operator.kinds import Kind
+from magistral_operator.kube import PAGE, Kube
 from magistral_operator.settings import Settings
+from magistral_operator.store import ref_of
+from magistral_operator.sync import KINDS, LABELLED
 
 Event = kopf.RawEvent
+
+
+class NoEssence(kopf.AnnotationsDiffBaseStorage):
+    """kopf copies every object in depth to find differences for its other handlers; there are none."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> None:
+        return None
 
 
 @kopf.on.startup(errors=kopf.ErrorsMode.PERMANENT)  # End and be restarted, rather than hang half-started.
@@ -28,7 +40,10 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     settings.networking.request_timeout = 30
     settings.scanning.disabled = True  # No right to watch CRDs and Namespaces is asked for.
     settings.posting.enabled = False
-    for kind in (*CHILDREN, POD):
+    settings.watching.chunk_size = PAGE
+    settings.queueing.idle_timeout = 0.5  # Each object heard of holds a task for so long.
+    settings.persistence.diffbase_storage = NoEssence()
+    for kind in LABELLED:
         settings.watching.label_selectors[kind.group, kind.version, kind.plural] = LABEL_RUN
     memo.controller = Controller(memo.settings, Kube.connect())
     await memo.controller.start()
@@ -39,26 +54,20 @@ async def stop(memo: kopf.Memo, **_: Any) -> None:
     await memo.controller.stop()
 
 
-@kopf.on.event(RUN.group, RUN.version, RUN.plural)
-async def run_changed(event: Event, memo: kopf.Memo, **_: Any) -> None:
-    memo.controller.wake_run(event["object"], gone=event["type"] == "DELETED")
-
-
-@kopf.on.event(RUNTIME.group, RUNTIME.version, RUNTIME.plural)
-async def runtime_changed(name: str, memo: kopf.Memo, **_: Any) -> None:
-    memo.controller.wake_users_of_runtime(name)
-
-
-async def child_changed(namespace: str | None, labels: kopf.Labels, memo: kopf.Memo, **_: Any) -> None:
-    memo.controller.wake(namespace, labels[LABEL_RUN])
-
-
 def _watch(kind: Kind) -> None:
-    kopf.on.event(kind.group, kind.version, kind.plural, labels={LABEL_RUN: kopf.PRESENT})(child_changed)
+    async def told(event: Event, memo: kopf.Memo, **_: Any) -> None:
+        manifest: Any = event["object"]
+        if event["type"] == "DELETED":
+            memo.controller.gone(kind, ref_of(kind, manifest), manifest["metadata"]["uid"])
+        else:
+            memo.controller.heard(kind, manifest)
+
+    labels = {LABEL_RUN: kopf.PRESENT} if kind in LABELLED else None
+    kopf.on.event(kind.group, kind.version, kind.plural, labels=labels)(told)
 
 
-for child in (*CHILDREN, POD):
-    _watch(child)
+for watched in KINDS:
+    _watch(watched)
 
 
 def main() -> None:

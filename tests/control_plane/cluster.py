@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from magistral_api import API_VERSION
-from magistral_api.names import LABEL_ATTEMPT, LABEL_ROLE, LABEL_STAGE
+from magistral_api.names import LABEL_ATTEMPT, LABEL_ROLE, LABEL_RUN_UID, LABEL_STAGE
 from magistral_api.progress import StageProgress
 from magistral_operator.kinds import BY_NAME, EVENT, POD, RUN, RUNTIME, SECRET, Kind
 
@@ -120,11 +120,14 @@ class Namespace:
 
     def report(self, stage: str, state: str = "Succeeded", run: str = "one", **fields: Any) -> None:
         """Write a report for the stage's present attempt, once the stage runs."""
-        status = self.until_stage(stage, run)["status"]
+        found = self.until_stage(stage, run)
+        status, uid = found["status"], found["metadata"]["uid"]
         attempt = next(one["attempt"] for one in status["stages"] if one["name"] == stage)
         fields = fields or (OUTPUTS[stage] if state == "Succeeded" else {})
         report = StageProgress.model_validate({"stage": stage, "attempt": attempt, "state": state} | fields)
-        self.until("ConfigMap", f"{run}-progress", lambda found: found is not None)
+        # That of an earlier run of this name may still be there for a moment.
+        self.until("ConfigMap", f"{run}-progress",
+                   lambda made: made is not None and made["metadata"]["labels"][LABEL_RUN_UID] == uid)
         self.api.patch(BY_NAME["ConfigMap"], self.name, f"{run}-progress",
                        {"data": {stage: report.model_dump_json(by_alias=True, exclude_none=True)}})
 

@@ -23,6 +23,8 @@ from magistral_operator.observe import observe
 from magistral_operator.plan import Manifest
 from magistral_operator.preview import NotPlannedError, preview
 from magistral_operator.reconcile import reconcile
+from magistral_operator.store import Store
+from magistral_operator.sync import Sync
 
 _SERVERS_OWN = ("managedFields", "resourceVersion", "uid", "creationTimestamp", "generation")
 _APPLIED = {kind.name for kind in CHILDREN}
@@ -83,8 +85,7 @@ def _changes(kube: Kube, manifest: Manifest, runtime: Change) -> Iterator[Change
             for one in stage.new:
                 yield _applied(kube, one)
         return
-    with ThreadPoolExecutor(_THREADS) as threads:
-        observed = asyncio.run(observe(kube, threads, namespace, name))
+    observed = observe(_read(kube, namespace), (namespace, name))
     if observed is None:
         raise CommandError("it was deleted meanwhile; try again")
     plan = reconcile(dataclasses.replace(observed, run=after, runtime=its_runtime), datetime.now(UTC).replace(microsecond=0))
@@ -92,6 +93,14 @@ def _changes(kube: Kube, manifest: Manifest, runtime: Change) -> Iterator[Change
         yield kube.get(BY_NAME[deletion.kind], namespace, deletion.name), None
     for one in plan.apply:
         yield _applied(kube, one)
+
+
+def _read(kube: Kube, namespace: str) -> Store:
+    """What the operator would know of this namespace."""
+    store = Store()
+    with ThreadPoolExecutor(_THREADS) as threads:
+        asyncio.run(Sync(kube, threads, store, (namespace,), heard=store.put, gone=lambda *_: None).fill())
+    return store
 
 
 def _stored(kube: Kube, kind: Kind, before: Manifest | None, manifest: Manifest) -> Manifest:

@@ -7,7 +7,7 @@ import magistral_operator
 from magistral_operator import kinds
 
 ROOT = Path(magistral_operator.__file__).parent
-EDGES = {"main", "kube", "observe", "apply", "controller", "leader", "metrics", "settings", "workqueue", "__main__"}
+EDGES = {"main", "kube", "sync", "apply", "controller", "leader", "metrics", "settings", "workqueue", "__main__"}
 EDGE_FOLDERS = {"cli"}
 
 
