@@ -14,21 +14,20 @@ def children(case: Case) -> list[Manifest]:
     """Every object that should exist now, in the order in which to apply it. Raises MissingOutputError."""
     built = [
         access.service_account(case), access.role(case), access.role_binding(case), access.progress(case),
-        *services.services(case), *network.policies(case),
         *(checkpoint.checkpoint(case, spec) for spec in checkpoints.reported(case)),
     ]
     wanted, stage = roles.wanted(case), case.current
     if wanted["generator"]:
-        built += [config.serving(case), serving.generator(case, wanted["generator"]),
-                  serving.verifier(case, wanted["verifier"])]
+        built += [*services.serving(case), *network.policies(case), config.serving(case),
+                  serving.generator(case, wanted["generator"]), serving.verifier(case, wanted["verifier"])]
     if stage is not None and stage.state == "Running" and not case.suspended:
         built += _stage(case, stage.name, stage.attempt, wanted)
     return [*built, *disruption.budgets(case, built)]
 
 
 def _stage(case: Case, name: StageName, attempt: int, wanted: dict[str, int]) -> list[Manifest]:
-    made_from = config.stage(case, name, attempt)
+    built = [*services.training(case, name), config.stage(case, name, attempt)]
     if name == "rl":
-        return [made_from, training.conductor(case, wanted["conductor"], attempt),
+        return [*built, training.conductor(case, wanted["conductor"], attempt),
                 training.trainer(case, wanted["trainer"], attempt)]
-    return [made_from, jobs.job(case, name, attempt)]
+    return [*built, jobs.job(case, name, attempt)]

@@ -82,14 +82,20 @@ SERVICES: dict[str, dict[str, Any]] = {
 }
 
 
+def test_a_stage_gets_only_the_services_that_its_pods_need() -> None:
+    world = World("SFTThenRL").settle()
+    assert world.names("Service", "NetworkPolicy") == []
+    assert reach(world, "sft").names("Service") == ["one-sft"]
+
+
 @pytest.mark.parametrize("part", list(SERVICES))
 def test_service(part: str) -> None:
-    world = World("SFTThenRL").settle()
+    world = reach(World("SFTThenRL"), "rl")
     assert plain(world.child("Service", part)) == child("Service", part) | {"apiVersion": "v1", "spec": SERVICES[part]}
 
 
 def test_only_conductor_and_workers_reach_generators_and_verifiers_and_verifiers_reach_nobody() -> None:
-    world = World().settle()
+    world = reach(World(), "rl")
     callers = {"matchLabels": {key: value for key, value in LABELS.items() if "managed" not in key},
                "matchExpressions": [{"key": "training.magistral.dev/role", "operator": "In",
                                      "values": ["conductor", "worker"]}]}
