@@ -26,6 +26,8 @@ SWEEP_S = 45.0
 """How often everything is compared with the API server: watches may lose a deletion (kopf after 410 Gone)."""
 RELOOK_S = 300.0
 """How often every live run is looked at though nothing was heard: the last belt, should a wake-up ever be lost."""
+FILL_WAITS_S = (1, 2, 4, 8)
+"""Between attempts to read everything at the start; then the pod ends and is started again."""
 HEARTBEAT_LIMIT_S = 30.0
 THREADS = 24
 log = logging.getLogger("magistral")
@@ -51,11 +53,7 @@ class Controller:
     async def start(self) -> None:
         """Raises ApiError when the CRDs are missing, OSError when the metrics port is taken."""
         started = time.monotonic()
-        try:
-            await self._sync.fill()
-        except ApiError as error:
-            log.error("%s; are the chart's CRDs and rights installed?", error)
-            raise
+        await self._fill()
         self._server = metrics.serve(self._settings.metrics_port, self._health)
         log.info("read %d objects in %.1f s; metrics and health on port %d", len(self._store), time.monotonic() - started,
                  self._server.server_port)
@@ -72,6 +70,19 @@ class Controller:
         if self._server is not None:
             self._server.shutdown()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _fill(self) -> None:
+        waits = list(FILL_WAITS_S)
+        while True:
+            try:
+                await self._sync.fill()
+                break
+            except ApiError as error:
+                # A CRD that was just installed answers 429 for a moment.
+                log.error("%s; are the chart's CRDs and rights installed?", error)
+                if error.refused or not waits:
+                    raise
+                await asyncio.sleep(waits.pop(0))
 
     def heard(self, kind: Kind, manifest: Manifest) -> None:
         """An object is there in this state: keep it, and wake whom it concerns unless that was known."""

@@ -82,7 +82,9 @@ class Kube:
         else:
             config.load_kube_config(kubeconfig, context, client_configuration=configuration)
         configuration.connection_pool_maxsize = CONNECTIONS
-        configuration.retries = urllib3.Retry(total=2, connect=2, read=0, status=0, backoff_factor=0.2)
+        # A server that asks for patience (429, Retry-After) is given it by the queue's back-off, not in a blocked thread.
+        configuration.retries = urllib3.Retry(total=2, connect=2, read=0, status=0, backoff_factor=0.2,
+                                              respect_retry_after_header=False)
         return cls(client.ApiClient(configuration), dry_run=dry_run)
 
     def get(self, kind: Kind, namespace: str | None, name: str) -> Manifest | None:

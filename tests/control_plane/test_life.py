@@ -117,7 +117,7 @@ def test_children_orphaned_by_their_run_make_way_for_the_next_one(ns: Namespace)
     ns.api.delete(RUN, ns.name, "one", "Orphan")
     ns.until_gone("MagistralRun", "one")
     uid = ns.run("Evaluate")["metadata"]["uid"]
-    for kind, part in (("Job", "preflight"), ("Service", "generator"), ("ConfigMap", "progress")):
+    for kind, part in (("Job", "preflight"), ("ServiceAccount", "worker"), ("ConfigMap", "progress")):
         ns.until(kind, f"one-{part}", lambda found: found is not None and [
             owner["uid"] for owner in found["metadata"].get("ownerReferences", [])] == [uid])
 
