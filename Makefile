@@ -41,8 +41,8 @@ cluster-status: venv  ## What runs
 images: venv  ## Build the images
 	@$(PYTHON_BIN)/python -m dev.images build
 
-bench-control-plane: venv  ## Measure the operator: RUNS=1000 REST=600 STAGE=preflight,rl ONLY=ours
-	@$(PYTHON_BIN)/python -m dev.bench.control_plane --runs $(or $(RUNS),1000) --rest $(or $(REST),600) \
+bench-control-plane: venv  ## Ours beside Kubeflow Trainer + JobSet: N=1000 REST=600 (s) STAGE=preflight,rl ONLY=ours,kubeflow
+	@$(PYTHON_BIN)/python -m dev.bench.control_plane --runs $(or $(N),1000) --rest $(or $(REST),600) \
 	  $(if $(STAGE),--stage $(STAGE)) $(if $(ONLY),--only $(ONLY))
 
 lock: venv  ## Resolve locks/*.in into hashed locks

@@ -38,6 +38,9 @@ def main() -> int:
     except (BenchError, ClusterError) as error:
         print(f"bench-control-plane: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("bench-control-plane: interrupted; everything it started has been stopped", file=sys.stderr)
+        return 128 + signal.SIGINT
     _print(results, notes, plan)
     return 0
 

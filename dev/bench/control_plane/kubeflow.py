@@ -87,6 +87,10 @@ class Kubeflow:
             "metadata": {"name": "bench"},
             "spec": {"mlPolicy": {"numNodes": PODS[self._stage]["node"], "torch": {}},
                      "template": {"spec": {"replicatedJobs": jobs}}}})
+        # Its webhook sees the runtime through a cache.
+        probe = self.run("probe")
+        until(lambda: self._arena.http.post(f"{self.collection}?dryRun=All", json=probe).is_success,
+              "a TrainJob that Kubeflow Trainer's webhook admits")
 
     def stop(self) -> None:
         for name in self.processes:
