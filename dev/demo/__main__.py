@@ -101,7 +101,12 @@ def conclude(cluster: Cluster) -> int:
 
 def main() -> int:
     cluster = Cluster()
-    prepare(cluster)
+    try:
+        prepare(cluster)
+    except subprocess.CalledProcessError as error:
+        # It has said itself what is wrong.
+        print(f"make demo: {' '.join(error.cmd[1:])} ended with {error.returncode}", file=sys.stderr)
+        return 1
     train(cluster)
     return conclude(cluster)
 

@@ -12,11 +12,15 @@ TAG = "dev"
 
 @dataclass(frozen=True)
 class Image:
-    """One folder of `images/`. `dependencies` change rarely and are large; `code` is ours and small."""
+    """One folder of `images/`. `dependencies` change rarely and are large; `code` is ours and small.
+
+    `room_gib`: disk space that building the dependencies takes at its height, with some to spare.
+    """
 
     name: str
     dependencies: tuple[str, ...]
     code: tuple[str, ...]
+    room_gib: int
 
     @property
     def reference(self) -> str:
@@ -40,9 +44,9 @@ _WORKLOADS = (*_API, "workloads/pyproject.toml", "workloads/magistral_workloads"
 _OPERATOR = (*_API, "operator/pyproject.toml", "operator/magistral_operator")
 
 PYTHON_IMAGES = (
-    Image("operator", ("locks/bootstrap.txt", "locks/operator.txt"), _OPERATOR),
-    Image("verifier", ("locks/bootstrap.txt", "locks/verifier.txt"), _WORKLOADS),
-    Image("workload", ("locks/bootstrap.txt", "locks/workloads.txt", "dev/vllm_metadata.py"), _WORKLOADS),
+    Image("operator", ("locks/bootstrap.txt", "locks/operator.txt"), _OPERATOR, 3),
+    Image("verifier", ("locks/bootstrap.txt", "locks/verifier.txt"), _WORKLOADS, 3),
+    Image("workload", ("locks/bootstrap.txt", "locks/workloads.txt", "dev/vllm_metadata.py"), _WORKLOADS, 30),
 )
 STORE = "localhost/magistral/store:dev"
 

@@ -8,6 +8,8 @@ import pytest
 
 from dev.cluster import oci
 from dev.cluster.errors import ClusterError
+from dev.images import buildah
+from dev.images.catalog import PYTHON_IMAGES
 
 NAME = "localhost/magistral/test:dev"
 
@@ -59,3 +61,10 @@ def test_what_is_no_image_archive_is_refused_by_name(tmp_path: Path, program: Pa
         tar.add(program, "manifest.json")
     with pytest.raises(ClusterError, match="must be an OCI archive"):
         oci.images(tmp_path / "docker.tar")
+
+
+def test_a_build_that_the_disk_cannot_hold_is_refused_before_it_starts() -> None:
+    workload = next(image for image in PYTHON_IMAGES if image.name == "workload")
+    buildah.need_room(workload, workload.room_gib << 30)
+    with pytest.raises(buildah.BuildFailed, match=r"image workload: 2 GiB free .* its build needs 30 GiB; make room"):
+        buildah.need_room(workload, 2 << 30)
