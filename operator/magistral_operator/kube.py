@@ -20,7 +20,7 @@ from magistral_operator.plan import Manifest
 TIMEOUT = urllib3.Timeout(connect=5, read=30)
 """Seconds."""
 CONNECTIONS = 32
-REQUESTS_PER_SECOND, BURST = 200.0, 400.0
+REQUESTS_PER_SECOND, BURST = 500.0, 1000.0
 """Own limit, so that a thousand runs after a restart do not drown a small API server."""
 PAGE = 500
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"

@@ -25,7 +25,7 @@ class Settings:
         """From MAGISTRAL_WORKERS, _NAMESPACES, _LOG_LEVEL, _METRICS_PORT, POD_NAMESPACE, POD_NAME."""
         env = os.environ
         return cls(
-            workers=int(env.get("MAGISTRAL_WORKERS", "4")),
+            workers=int(env.get("MAGISTRAL_WORKERS", "8")),
             namespaces=tuple(filter(None, env.get("MAGISTRAL_NAMESPACES", "").split(","))),
             log_level=env.get("MAGISTRAL_LOG_LEVEL", "INFO"),
             metrics_port=int(env.get("MAGISTRAL_METRICS_PORT", str(METRICS_PORT))),
