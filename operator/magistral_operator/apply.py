@@ -43,14 +43,22 @@ class RefusedError(Exception):
     """The API server refuses a child as it is. The message names the object and has the server's words."""
 
 
+class NotLeadingError(Exception):
+    """Another replica may lead by now; what is left of the plan is for that one to decide."""
+
+
 Answered = Callable[[Kind, Manifest | None, Deletion | None], None]
 """Told of every write that the API server answered: the object as it is now, or the deletion that left nothing."""
 
 
-async def apply(kube: Kube, threads: Executor, observed: Observed, plan: Plan, now: datetime, answered: Answered) -> None:
-    """Make every write of the plan. Raises RefusedError when an object is at fault, ApiError otherwise."""
+async def apply(kube: Kube, threads: Executor, observed: Observed, plan: Plan, now: datetime, *, answered: Answered,
+                may_write: Callable[[], bool]) -> None:
+    """Make every write of the plan, asking `may_write` before each round of them.
+
+    Raises RefusedError when an object is at fault, NotLeadingError, ApiError otherwise.
+    """
     meta = observed.run["metadata"]
-    namespace, writes = meta["namespace"], _Writer(threads, answered)
+    namespace, writes = meta["namespace"], _Writer(threads, answered, may_write)
     if plan.status is not None:
         patch = merge_patch(observed.run.get("status") or {}, plan.status)
         await writes.all([_Write("patch", RUN, partial(kube.merge_status, RUN, observed.run, patch))])
@@ -101,12 +109,14 @@ class _Write:
 class _Writer:
     """Runs blocking writes side by side, counts them, passes their answers on, and tells refusals from failures."""
 
-    def __init__(self, threads: Executor, answered: Answered) -> None:
-        self._threads, self._answered = threads, answered
+    def __init__(self, threads: Executor, answered: Answered, may_write: Callable[[], bool]) -> None:
+        self._threads, self._answered, self._may_write = threads, answered, may_write
 
     async def all(self, writes: Iterable[_Write]) -> None:
         loop = asyncio.get_running_loop()
         made = list(writes)
+        if made and not self._may_write():
+            raise NotLeadingError
         for write in made:
             metrics.API_WRITES.labels(write.verb, write.kind.name).inc()
         results = await asyncio.gather(*(loop.run_in_executor(self._threads, write.call) for write in made),

@@ -35,7 +35,7 @@ RESTARTS = Counter("magistral_restarts_total", "Pods or attempts that had to com
 _COUNTED = {"application": "restarts", "infrastructure": "infrastructure_restarts"}
 """Cause to the counter in the status of a stage or role."""
 LABEL_VALUES: dict[str, tuple[str, ...]] = {
-    "outcome": ("changed", "unchanged", "refused", "gone", "error", "succeeded", "failed"),
+    "outcome": ("changed", "unchanged", "refused", "gone", "not_leading", "error", "succeeded", "failed"),
     "method": ("GET", "POST", "PUT", "PATCH", "DELETE"),
     "verb": ("create", "patch", "delete"),
     "kind": tuple(BY_NAME),

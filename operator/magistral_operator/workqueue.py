@@ -85,6 +85,17 @@ class WorkQueue(Generic[K]):
         self._work, self._gate, self._depth = work, gate, depth
         self._schedule: Schedule[K] = Schedule()
         self._changed = asyncio.Event()
+        self._closed, self._in_hand, self._ended = False, 0, asyncio.Event()
+
+    async def close(self, limit: float) -> bool:
+        """Begin nothing more; returns whether all that was in hand has ended, after so many seconds at the most."""
+        self._closed = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                while self._in_hand:
+                    self._ended.clear()
+                    await self._ended.wait()
+        return not self._in_hand
 
     def add(self, key: K, after: float = COALESCE_S) -> None:
         """Wake a key after so many seconds. Call from the event loop's thread."""
@@ -99,17 +110,22 @@ class WorkQueue(Generic[K]):
                 group.create_task(self._worker())
 
     async def _worker(self) -> None:
-        while True:
+        while not self._closed:
             if self._gate is not None:
                 await self._gate.wait()
             key = await self._next()
             if key is None:
                 continue
-            await self._handle(key)
+            self._in_hand += 1
+            try:
+                await self._handle(key)
+            finally:
+                self._in_hand -= 1
+                self._ended.set()
 
     async def _next(self) -> K | None:
         now = asyncio.get_running_loop().time()
-        key = self._schedule.take(now)
+        key = None if self._closed else self._schedule.take(now)
         if key is None:
             self._changed.clear()
             with suppress(TimeoutError):

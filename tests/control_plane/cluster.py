@@ -18,6 +18,8 @@ from magistral_api.progress import StageProgress
 from magistral_operator.kinds import BY_NAME, EVENT, POD, RUN, RUNTIME, SECRET, Kind
 
 Manifest = dict[str, Any]
+Tell = Callable[[str], None]
+"""Prints a figure."""
 TIMEOUT_S = 60
 DIGEST = "sha256:" + "a" * 64
 OUTPUTS: dict[str, Manifest] = {
@@ -228,8 +230,8 @@ class Operator:
 
     def start(self) -> None:
         environment = {"KUBECONFIG": str(self.kubeconfig), "MAGISTRAL_METRICS_PORT": str(self.port),
-                       "POD_NAMESPACE": "default", "PATH": "/usr/bin:/bin", "PYTHONUNBUFFERED": "1"} | self._environment
-        environment |= {key: os.environ[key] for key in ("PYTHONPATH",) if key in os.environ}
+                       "POD_NAMESPACE": "default", "PATH": "/usr/bin:/bin", "PYTHONUNBUFFERED": "1"}
+        environment |= {key: os.environ[key] for key in ("PYTHONPATH",) if key in os.environ} | self._environment
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m",
                                               "magistral_operator"], env=environment, stdout=log, stderr=log)
@@ -240,6 +242,10 @@ class Operator:
         assert self._process is not None
         self._process.terminate()
         return self._process.wait(TIMEOUT_S)
+
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         assert self._process is not None
@@ -253,6 +259,13 @@ class Operator:
         except httpx.TransportError:
             return {}
         return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if not line.startswith("#")}
+
+    def leading(self) -> bool:
+        """Whether this replica works, as far as it knows."""
+        return self.metrics().get("magistral_leader") == 1
+
+    def until_leading(self) -> None:
+        eventually(lambda: self.leading() or None, "the lease")
 
     def writes(self) -> float:
         """Writes of any kind since the start."""

@@ -11,7 +11,7 @@ import yaml
 
 from dev.cluster import control_plane as planes
 from magistral_operator import kinds
-from tests.control_plane.cluster import Api, Manifest, Namespace, Operator, namespace
+from tests.control_plane.cluster import Api, Manifest, Namespace, Operator, Tell, namespace
 
 CRDS = Path(__file__).parents[2] / "crds"
 USER = "magistral-operator"
@@ -27,15 +27,21 @@ def plane() -> Iterator[planes.ControlPlane]:
 @pytest.fixture(scope="session")
 def api(plane: planes.ControlPlane) -> Iterator[Api]:
     """The administrator's view, with the CRDs installed as `kubectl apply` does it."""
-    admin = plane.authority.issue("tester", user="tester", groups=("system:masters",))
-    context = ssl.create_default_context(cafile=str(plane.authority.pair.certificate))
-    context.load_cert_chain(admin.certificate, admin.key)
+    context = credentials(plane, "tester", groups=("system:masters",))
     with httpx.Client(base_url=plane.server, verify=context, timeout=30, trust_env=False) as client:
         found = Api(client, plane.kubeconfig)
         found.kubectl("apply", "-f", str(CRDS))
         found.kubectl("wait", "--for=condition=Established", "--timeout=30s",
                       *(f"crd/{yaml.safe_load(file.read_text())['metadata']['name']}" for file in CRDS.glob("*.yaml")))
         yield found
+
+
+def credentials(plane: planes.ControlPlane, user: str, groups: tuple[str, ...] = ()) -> ssl.SSLContext:
+    """A client certificate of this user."""
+    pair = plane.authority.issue(user, user=user, groups=groups)
+    context = ssl.create_default_context(cafile=str(plane.authority.pair.certificate))
+    context.load_cert_chain(pair.certificate, pair.key)
+    return context
 
 
 def rules(*which: kinds.Kind) -> list[Manifest]:
@@ -91,6 +97,15 @@ def standby(kubeconfig: Path, tmp_path: Path) -> Iterator[Operator]:
     second.start()
     yield second
     assert second.terminate() == 0
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Tell:
+    """Print a figure past pytest's capture."""
+    def say(figure: str) -> None:
+        with capsys.disabled():
+            print(f"\n{figure}")
+    return say
 
 
 @pytest.fixture

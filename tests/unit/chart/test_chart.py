@@ -69,3 +69,19 @@ def test_a_misspelt_value_is_refused() -> None:
     with pytest.raises(subprocess.CalledProcessError) as error:
         helm("--set", "replica=2")
     assert "replica" in error.value.stderr
+
+
+def test_two_replicas_prefer_different_nodes_and_are_drained_one_at_a_time() -> None:
+    documents = helm("--set", "replicas=2")
+    (deployment,), (budget,) = of_kind(documents, "Deployment"), of_kind(documents, "PodDisruptionBudget")
+    labels = deployment["spec"]["selector"]["matchLabels"]
+    assert budget["spec"] == {"maxUnavailable": 1, "selector": {"matchLabels": labels}}
+    (preferred,) = deployment["spec"]["template"]["spec"]["affinity"]["podAntiAffinity"][
+        "preferredDuringSchedulingIgnoredDuringExecution"]
+    assert preferred["podAffinityTerm"] == {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": labels}}
+
+
+def test_a_single_replica_can_be_drained_and_an_own_affinity_wins() -> None:
+    assert of_kind(helm(), "PodDisruptionBudget") == []
+    (deployment,) = of_kind(helm("--set", "replicas=2", "--set", "affinity.nodeAffinity.x=y"), "Deployment")
+    assert deployment["spec"]["template"]["spec"]["affinity"] == {"nodeAffinity": {"x": "y"}}

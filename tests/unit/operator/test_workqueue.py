@@ -127,3 +127,39 @@ async def test_nothing_is_worked_on_behind_a_closed_gate() -> None:
     gate.set()
     assert await asyncio.wait_for(looks.get(), 10) == "a"
     task.cancel()
+
+
+async def test_a_closed_queue_lets_what_is_in_hand_end_and_begins_nothing_more() -> None:
+    begun, go_on, ended = asyncio.Event(), asyncio.Event(), []
+
+    async def work(key: str) -> None:
+        begun.set()
+        await go_on.wait()
+        ended.append(key)
+
+    queue: WorkQueue[str] = WorkQueue(work)
+    for key in ("a", "b"):
+        queue.add(key, 0)
+    task = asyncio.create_task(queue.run(1))
+    await asyncio.wait_for(begun.wait(), 10)
+    closing = asyncio.create_task(queue.close(10))
+    await asyncio.sleep(0)
+    go_on.set()
+    assert await closing is True
+    task.cancel()
+    assert ended == ["a"]
+
+
+async def test_a_closed_queue_tells_of_work_that_does_not_end_in_time() -> None:
+    begun = asyncio.Event()
+
+    async def work(_: str) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    queue: WorkQueue[str] = WorkQueue(work)
+    queue.add("a", 0)
+    task = asyncio.create_task(queue.run(1))
+    await asyncio.wait_for(begun.wait(), 10)
+    assert await queue.close(0.01) is False
+    task.cancel()
