@@ -41,7 +41,7 @@ def idle(case: Case, plan: Plan, wanted: set[Key]) -> None:
 def _one(case: Case, plan: Plan, manifest: Manifest) -> None:
     live, kind = case.observed.children.get(key_of(manifest)), manifest["kind"]
     if kind in _WORKLOADS:
-        manifest = annotated(manifest, constants.ANNOTATION_TEMPLATE, digest(manifest["spec"]["template"]))
+        manifest = annotated(manifest, constants.ANNOTATION_TEMPLATE, _made_from(manifest))
     if live is None:
         plan.apply.append(stamped(manifest))
     elif _ending(live):
@@ -86,6 +86,12 @@ def _template_differs(live: Manifest, manifest: Manifest) -> bool:
     """Whether the operator wants other pods now than when it made the workload. Drift by others is not meant."""
     template = constants.ANNOTATION_TEMPLATE
     return manifest["kind"] in _WORKLOADS and annotation(live, template) != annotation(manifest, template)
+
+
+def _made_from(manifest: Manifest) -> str:
+    # Hardly anything of a Job may change once it is there, so a release that wants another Job leaves the one that runs.
+    spec = manifest["spec"]
+    return digest(spec if manifest["kind"] == "Job" else spec["template"])
 
 
 def _stuck(case: Case, live: Manifest) -> bool:

@@ -96,6 +96,6 @@ VOLUME_WAIT_S = 10
 """A pod that still creates its container after this may miss its token Secret."""
 
 ANNOTATION_TEMPLATE = "training.magistral.dev/template"
-"""Hash of the pod template that the operator wanted when it made the workload."""
+"""Hash of the pod template that the operator wanted when it made the workload; of a Job, of its whole spec."""
 FIELD_MANAGER = "magistral-operator"
 """Owner of the fields in server-side apply."""

@@ -90,6 +90,15 @@ def test_a_changed_runtime_never_restarts_pods_that_run() -> None:
     assert after == {key: child["spec"] for key, child in before.items()}
 
 
+def test_a_job_made_by_another_release_is_left_to_end_as_it_is() -> None:
+    world = reach(World("Evaluate"), "evaluate")
+    job = world.child("Job", "evaluate")
+    # A field outside the template, which the API server lets nobody change.
+    job["spec"]["podFailurePolicy"]["rules"].pop()
+    job["metadata"]["annotations"]["training.magistral.dev/template"] = "of-the-release-before"
+    assert not world.look().writes
+
+
 def test_a_changed_runtime_still_lets_the_generators_scale() -> None:
     world = reach(World("RL"), "rl")
     world.runtime = runtime(generator={"image": "registry/generator:2"})
