@@ -49,12 +49,12 @@ class StagePreview:
 
 
 def preview(run: Manifest, runtime: Manifest) -> list[StagePreview]:
-    """Every stage of the run's paradigm, in order. The run is one that was never applied.
+    """Every stage of the run's paradigm, in order. The run is one that was never applied; a suspended one is resumed.
 
     A metadata.uid that is missing becomes a placeholder. Raises NotPlannedError.
     """
     meta = {"uid": f"{PLACEHOLDER}-uid", "generation": 1, "resourceVersion": "0"} | run["metadata"]
-    rehearsal = _Rehearsal(run | {"metadata": meta, "status": {}}, runtime)
+    rehearsal = _Rehearsal(run | {"metadata": meta, "spec": run["spec"] | {"suspend": False}, "status": {}}, runtime)
     seen: dict[Key, Manifest] = {}
     stages = []
     for name in PARADIGM_STAGES[run["spec"]["paradigm"]]:

@@ -81,6 +81,10 @@ def test_pods_of_the_plan_are_those_of_the_operator() -> None:
     assert planned["spec"] == world.child("Job", "preflight")["spec"]
 
 
+def test_a_suspended_run_is_planned_as_it_will_be_once_resumed() -> None:
+    assert preview(run(suspend=True), runtime()) == preview(run(), runtime())
+
+
 def test_what_only_a_real_run_knows_is_marked(capsys: Out) -> None:
     text = plan(capsys, *EXAMPLE)
     by_key = {key_of(one): one for one in yaml.safe_load_all(text)}
