@@ -43,7 +43,8 @@ class Counts:
 def prepare(chosen: list[Suite]) -> None:
     """Build what is slow before the suites, in plain sight: pytest would hide it, and count it against a test."""
     folders = {suite.folder for suite in chosen}
-    ensure([*(CLUSTER if "cluster" in folders else CONTROL_PLANE), "minio"])
+    ensure([*(CLUSTER if "cluster" in folders else CONTROL_PLANE), "minio",
+            *(["kueue"] if "control_plane" in folders else [])])
     if "cluster" in folders:
         for command in (("dev.images", "build"), ("dev.demo.data", "make")):
             subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=True)

@@ -84,6 +84,7 @@ PROGRAMS: dict[str, Program] = {
     "kwok": Program("kwok", "sigs.k8s.io/kwok/cmd/kwok", 90),
     "jobset": Program("jobset", "sigs.k8s.io/jobset", 60),
     "kubeflow-trainer": Program("trainer", "github.com/kubeflow/trainer/v2/cmd/trainer-controller-manager", 60),
+    "kueue": Program("kueue", "sigs.k8s.io/kueue/cmd/kueue", 120),
 }
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager")
 NODE = ("kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "runc", "crictl")
@@ -137,6 +138,16 @@ def _build(name: str, number: int, total: int) -> None:
             )
     fresh.replace(target)
     log.unlink()
+
+
+def source(name: str, module: str) -> Path:
+    """The folder of a Go module that `name` is built from, for the files beside its code. Raises ClusterError."""
+    command = [_go(), "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module]
+    found = subprocess.run(command, cwd=GO_MODULES / PROGRAMS[name].module, check=False, capture_output=True, text=True,
+                           env={**os.environ, "GOFLAGS": "", "GOWORK": "off"})
+    if found.returncode != 0 or not found.stdout.strip():
+        raise ClusterError(f"{module} is not in the module cache: {found.stderr.strip() or 'build ' + name + ' first'}")
+    return Path(found.stdout.strip())
 
 
 def _go() -> str:

@@ -22,6 +22,7 @@ from magistral_operator.kinds import (
     BY_NAME,
     CHILDREN,
     EVENT,
+    QUOTA,
     ROLE,
     RUN,
     SECRET,
@@ -34,7 +35,7 @@ from magistral_operator.plan import Deletion, Manifest, Notice, Plan
 
 TOKEN_BYTES = 32
 _FIRST, _LAST = {SERVICE_ACCOUNT.name, ROLE.name}, {kind.name for kind in WORKLOADS}
-_WAVES = (_FIRST, {kind.name for kind in CHILDREN} - _FIRST - _LAST, _LAST)
+_WAVES = (_FIRST, {kind.name for kind in (*CHILDREN, QUOTA)} - _FIRST - _LAST, _LAST)
 """What is applied side by side: a RoleBinding needs its Role (who may bind is checked against it), pods all the rest."""
 log = logging.getLogger("magistral")
 
@@ -72,6 +73,8 @@ async def apply(kube: Kube, threads: Executor, observed: Observed, plan: Plan, n
                          for one in plan.apply if one["kind"] in kinds)
     await writes.all(_Write("patch", BY_NAME[one["kind"]], partial(kube.apply, BY_NAME[one["kind"]], one, "status"))
                      for one in plan.apply_status)
+    await writes.all(_Write("patch", BY_NAME[live["kind"]], partial(kube.merge_status, BY_NAME[live["kind"]], live, patch))
+                     for live, patch in plan.patch_status)
     for notice in plan.events:
         log.log(logging.WARNING if notice.warning else logging.INFO, "%s/%s: %s: %s", namespace, meta["name"],
                 notice.reason, notice.message)

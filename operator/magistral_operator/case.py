@@ -28,6 +28,8 @@ class Observed:
 
     `children`, `pods`: objects that carry this run's UID. `leftovers`: those made for an earlier run of this name.
     `teacher`: the run that `curation.teacher.runRef` names. `refusal`: what the API server said to the last apply.
+    `kueue`: whether the operator works with Kueue. `flavors`: its ResourceFlavors by name. `priority_class`: the
+    WorkloadPriorityClass that the run names.
     """
 
     run: Manifest
@@ -37,6 +39,9 @@ class Observed:
     pods: tuple[Manifest, ...] = ()
     teacher: Manifest | None = None
     refusal: str | None = None
+    kueue: bool = False
+    flavors: Mapping[str, Manifest] = field(default_factory=dict)
+    priority_class: Manifest | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,10 @@ class Verdict:
 
 @dataclass
 class Case:
-    """The parsed snapshot. Policies read everything and change only `status` and `events`."""
+    """The parsed snapshot. Policies read everything and change only `status` and `events`.
+
+    `hold`: why Kueue lets the run have no pods, as queue.py says it.
+    """
 
     observed: Observed
     now: datetime
@@ -65,6 +73,7 @@ class Case:
     events: list[Notice] = field(default_factory=list)
     requeue_after: float | None = None
     unreadable: dict[StageName, str] = field(default_factory=dict)
+    hold: str | None = None
 
     @classmethod
     def parse(cls, observed: Observed, now: datetime) -> "Case":
@@ -73,7 +82,6 @@ class Case:
         runtime, runtime_error = _runtime(observed.runtime)
         case = cls(observed, now, run, runtime, runtime_error, {}, read_status(observed.run.get("status") or {}))
         case.status.observed_generation = run.metadata.generation
-        case.status.start_time = case.status.start_time or case.timestamp
         known = {stage.name: stage for stage in case.status.stages}
         case.status.stages = [known.get(name) or StageStatus(name=name) for name in PARADIGM_STAGES[run.spec.paradigm]]
         case.progress = case._reports()
@@ -94,7 +102,7 @@ class Case:
     @property
     def suspended(self) -> bool:
         """Whether the run is to have no pods now."""
-        return self.run.spec.suspend
+        return self.run.spec.suspend or self.hold is not None
 
     @property
     def ready_runtime(self) -> MagistralRuntime:

@@ -6,12 +6,12 @@ from magistral_operator.build.access import token
 from magistral_operator.build.checkpoint import ready as checkpoint_ready
 from magistral_operator.case import Case
 from magistral_operator.diff import ANNOTATION_APPLIED, annotated, annotation, digest, holds, stamped
-from magistral_operator.kinds import DISRUPTION_BUDGET, WORKLOADS
+from magistral_operator.kinds import DISRUPTION_BUDGET, QUOTA, WORKLOADS
 from magistral_operator.plan import Deletion, Key, Manifest, Plan, key_of
-from magistral_operator.policies import pod_problems, suspend
+from magistral_operator.policies import pod_problems, queue, suspend
 
 _WORKLOADS = {kind.name for kind in WORKLOADS}
-_PASSING = _WORKLOADS | {DISRUPTION_BUDGET.name}
+_PASSING = _WORKLOADS | {DISRUPTION_BUDGET.name, QUOTA.name}
 _RETRY_S = 5.0
 """Deletions end with a watch event; this is for the event that never comes."""
 
@@ -32,7 +32,7 @@ def children(case: Case, plan: Plan, wanted: list[Manifest]) -> None:
 
 
 def idle(case: Case, plan: Plan, wanted: set[Key]) -> None:
-    """Delete workloads and budgets that nothing needs any more. Ended Jobs stay with their logs."""
+    """Delete workloads, budgets and claims to quota that nothing needs any more. Ended Jobs stay with their logs."""
     plan.delete += [_deletion(live) for key, live in case.observed.children.items()
                     if key[0] in _PASSING and key not in wanted
                     and not _ending(live) and not _still_needed(case, live)]
@@ -102,6 +102,9 @@ def _stuck(case: Case, live: Manifest) -> bool:
 
 
 def _still_needed(case: Case, live: Manifest) -> bool:
+    if live["kind"] == QUOTA.name:
+        # Of a run that has ended it stays, as Kueue's record of it.
+        return queue.queue(case) is not None
     return live["kind"] in _WORKLOADS and (_kept_for_its_log(case, live) or suspend.stays(case, live))
 
 
@@ -109,7 +112,7 @@ def _kept_for_its_log(case: Case, live: Manifest) -> bool:
     if live["kind"] != "Job":
         return False
     known = case.stage(live["metadata"]["labels"].get(LABEL_STAGE))
-    ended = any(pods.condition(live, kind).get("status") == "True" for kind in ("Complete", "Failed"))
+    ended = pods.job_ended(live)
     if ended or known is None or known.state != "Succeeded" or case.suspended:
         return ended
     # A Job that has just reported success winds down by itself, within reason.

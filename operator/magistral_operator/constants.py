@@ -10,9 +10,11 @@ WAITING_FOR_TEACHER = "WaitingForTeacher"
 UNSCHEDULABLE = "Unschedulable"
 """No node takes a pod at present; an autoscaler or a freed node may change that."""
 CHECKPOINT_BEFORE_SUSPEND = "CheckpointBeforeSuspend"
-"""spec.suspend is true: trainers commit a checkpoint, at most for the runtime's checkpointGracePeriod."""
+"""spec.suspend is true, or Kueue evicted the run: trainers commit, at most for the runtime's checkpointGracePeriod."""
+WAITING_FOR_QUOTA = "WaitingForQuota"
+"""The run has no pods until Kueue admits it to its queue, again after an eviction."""
 SUSPENDING = "Suspending"
-"""spec.suspend is true and no trainer is left: all other pods are being removed."""
+"""As before, and no trainer is left: all other pods are being removed."""
 REPLACING_LEFTOVERS = "ReplacingLeftovers"
 """Objects of an earlier run with this name are being removed first."""
 
@@ -39,6 +41,10 @@ CONTAINER_CRASHING = "ContainerCrashing"
 """A container ends again and again."""
 PODS_REFUSED = "PodsRefused"
 """The API server refuses a workload's pods, by quota or admission."""
+KUEUE_NOT_ENABLED = "KueueNotEnabled"
+"""The run names a queue, but the operator was installed without kueue.enabled."""
+PRIORITY_CLASS_NOT_FOUND = "PriorityClassNotFound"
+"""The run names a WorkloadPriorityClass that does not exist."""
 APPLY_REFUSED = "ApplyRefused"
 """The API server refuses an object that the run needs."""
 MISSING_OUTPUT = "MissingOutput"
@@ -88,6 +94,8 @@ CRASHES_BEFORE_STALLED = 3
 """Trainers restart by design when a peer dies; three restarts of one container are no coincidence."""
 WIND_DOWN_S = 120
 """How long a Job may stay after its stage reported success: large models take a while to leave memory."""
+RELOOK_S = 15
+"""How soon to look again for an object of Kueue's whose making wakes no run."""
 SUSPEND_MARGIN_S = 30
 """How long after its time a trainer pod is still waited for: the kubelet needs a moment to end what it kills."""
 SUSPEND_RETRY_S = 5

@@ -19,7 +19,7 @@ from magistral_operator.plan import Deletion, Manifest
 from magistral_operator.reconcile import reconcile
 from magistral_operator.settings import Settings
 from magistral_operator.store import Ref, RunKey, Store
-from magistral_operator.sync import KINDS, Sync
+from magistral_operator.sync import Sync, kinds
 from magistral_operator.workqueue import WorkQueue
 
 SWEEP_S = 45.0
@@ -46,7 +46,9 @@ class Controller:
         self._elector = Elector(kube, self._threads, namespace=settings.lease_namespace, identity=settings.identity,
                                 leading=self._leading, clock=time.monotonic)
         self._store = Store()
-        self._sync = Sync(kube, self._threads, self._store, settings.namespaces, heard=self.heard, gone=self.gone)
+        self._kinds = kinds(kueue=settings.kueue)
+        self._sync = Sync(kube, self._threads, self._store, settings.namespaces, self._kinds, heard=self.heard,
+                          gone=self.gone)
         self._refusals: dict[RunKey, str] = {}
         self._heartbeat = time.monotonic()
         self._tasks: list[asyncio.Task[None]] = []
@@ -105,14 +107,14 @@ class Controller:
         """A write for this run was answered: the store is to know before the watch tells, or the next look writes again."""
         if deletion is not None and manifest is None:
             self.gone(kind, Ref(kind.name, key[0], deletion.name), deletion.uid)
-        elif manifest is not None and kind in KINDS and self._store.put(kind, manifest):
+        elif manifest is not None and kind in self._kinds and self._store.put(kind, manifest):
             for other in self._store.concerned(kind, manifest) - {key}:
                 self._queue.add(other)
 
     async def _look(self, key: RunKey) -> float | None:
         started, outcome = time.monotonic(), "error"
         try:
-            observed = observe(self._store, key, self._refusals.get(key))
+            observed = observe(self._store, key, self._refusals.get(key), kueue=self._settings.kueue)
             if observed is None:
                 self._refusals.pop(key, None)
                 outcome = "gone"

@@ -47,6 +47,11 @@ DISRUPTION_BUDGET = Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbu
 JOB = Kind("Job", "batch", "v1", "jobs", _CHILD)
 STATEFUL_SET = Kind("StatefulSet", "apps", "v1", "statefulsets", _CHILD)
 DEPLOYMENT = Kind("Deployment", "apps", "v1", "deployments", _CHILD)
+KUEUE = "kueue.x-k8s.io"
+QUOTA = Kind("Workload", KUEUE, "v1beta1", "workloads", _CHILD)
+RESOURCE_FLAVOR = Kind("ResourceFlavor", KUEUE, "v1beta1", "resourceflavors", ("list", "watch"), namespaced=False)
+PRIORITY_CLASS = Kind("WorkloadPriorityClass", KUEUE, "v1beta1", "workloadpriorityclasses", ("list", "watch"),
+                      namespaced=False)
 LEASE = Kind("Lease", "coordination.k8s.io", "v1", "leases", ("get", "create", "update"))
 
 WORKLOADS = (JOB, STATEFUL_SET, DEPLOYMENT)
@@ -54,8 +59,11 @@ WORKLOADS = (JOB, STATEFUL_SET, DEPLOYMENT)
 CHILDREN = (SERVICE_ACCOUNT, ROLE, ROLE_BINDING, CONFIG_MAP, SERVICE, NETWORK_POLICY, DISRUPTION_BUDGET, CHECKPOINT,
             *WORKLOADS)
 """Kinds that are listed by label and applied, in the order in which they are applied."""
-BY_NAME = {kind.name: kind for kind in (*CHILDREN, RUN, RUNTIME, POD, SECRET, EVENT, LEASE)}
+QUEUEING = (QUOTA, RESOURCE_FLAVOR, PRIORITY_CLASS)
+"""Kueue's kinds. Only an operator that was told to work with Kueue may touch them: elsewhere they do not exist."""
+BY_NAME = {kind.name: kind for kind in (*CHILDREN, RUN, RUNTIME, POD, SECRET, EVENT, LEASE, *QUEUEING)}
 
+QUEUEING_SUBRESOURCES = {"workloads/status": ("patch",)}
 SUBRESOURCES = {"magistralruns/status": ("patch",), "checkpoints/status": ("patch",),
                 "magistralruns/finalizers": ("update",)}
 """Beside the verbs above. finalizers: where OwnerReferencesPermissionEnforcement guards blockOwnerDeletion."""

@@ -12,7 +12,7 @@ import kopf
 
 from magistral_api.names import LABEL_RUN
 from magistral_operator.controller import Controller
-from magistral_operator.kinds import Kind
+from magistral_operator.kinds import QUEUEING, Kind
 from magistral_operator.kube import PAGE, Kube
 from magistral_operator.settings import Settings
 from magistral_operator.store import ref_of
@@ -77,6 +77,9 @@ def main() -> None:
     logging.getLogger().setLevel(settings.log_level)
     for noisy in ("kopf.objects", "kubernetes", "urllib3"):
         logging.getLogger(noisy).setLevel("WARNING")
+    if settings.kueue:
+        for kind in QUEUEING:
+            _watch(kind)
     # Without an identity kopf asks for the user's name, and the image's user has none (KeyError in getpwuid).
     identity: Any = settings.identity
     asyncio.run(kopf.operator(standalone=True, identity=identity, clusterwide=not settings.namespaces,

@@ -36,6 +36,7 @@ class Notice:
 @dataclass
 class Plan:
     """`status`: the whole new status, or None to leave it. `token`: a Secret to create if absent, without its value.
+    `patch_status`: a live object of others and a merge patch of its status.
 
     Everything empty: the run is as it should be.
     """
@@ -45,9 +46,11 @@ class Plan:
     token: Manifest | None = None
     apply: list[Manifest] = field(default_factory=list)
     apply_status: list[Manifest] = field(default_factory=list)
+    patch_status: list[tuple[Manifest, Manifest]] = field(default_factory=list)
     requeue_after: float | None = None
     events: list[Notice] = field(default_factory=list)
 
     @property
     def writes(self) -> bool:
-        return bool(self.status is not None or self.delete or self.apply or self.apply_status or self.token)
+        return bool(self.status is not None or self.delete or self.apply or self.apply_status or self.patch_status
+                    or self.token)

@@ -56,6 +56,11 @@ def waits(pod: Manifest) -> Iterator[tuple[Manifest, Manifest]]:
             yield container, waiting
 
 
+def job_ended(job: Manifest) -> bool:
+    """Whether a Job is complete or has failed: its pods run no more."""
+    return any(condition(job, kind).get("status") == "True" for kind in ("Complete", "Failed"))
+
+
 def last_words(end: Manifest) -> str:
     """One line on how a process ended. The kubelet keeps the end of its log as the message."""
     lines = [line for line in (end.get("message") or "").strip().splitlines() if line.strip()]

@@ -1,7 +1,7 @@
 """A run rehearsed in memory: what the operator would create for it, stage by stage, before anything exists.
 
-It is the operator's own decision, `reconcile`, asked again and again while every stage succeeds at once. What only a
-real run knows (UIDs, digests, where data lies) is a placeholder that says so.
+It is the operator's own decision, `reconcile`, asked again and again while every stage succeeds at once and every queue
+admits at once. What only a real run knows (UIDs, digests, where data lies) is a placeholder that says so.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,9 @@ from magistral_api.status import StageName
 from magistral_operator.case import Observed, read_status
 from magistral_operator.constants import ANNOTATION_TEMPLATE
 from magistral_operator.diff import ANNOTATION_APPLIED
+from magistral_operator.kinds import QUOTA
 from magistral_operator.plan import Key, Manifest, Plan, key_of
+from magistral_operator.policies.queue import LABEL_PRIORITY, LABEL_QUEUE
 from magistral_operator.reconcile import reconcile
 
 PLACEHOLDER = "PLACEHOLDER"
@@ -105,8 +107,11 @@ class _Rehearsal:
 
     def _observed(self) -> Observed:
         teacher = ((self.run["spec"].get("curation") or {}).get("teacher") or {}).get("runRef")
+        labels = self.run["metadata"].get("labels") or {}
+        priority = labels.get(LABEL_PRIORITY)
         return Observed(run=self.run, runtime=self.runtime, children=self.children,
-                        teacher=_teacher(teacher["name"]) if teacher else None)
+                        teacher=_teacher(teacher["name"]) if teacher else None, kueue=LABEL_QUEUE in labels,
+                        priority_class={"metadata": {"name": priority}, "value": 0} if priority else None)
 
     def _carry_out(self, plan: Plan) -> None:
         if plan.status is not None:
@@ -118,6 +123,8 @@ class _Rehearsal:
             self.applied[key] = manifest
             kept = {part: self.children[key][part] for part in ("data", "status")
                     if key in self.children and part not in manifest and part in self.children[key]}
+            if manifest["kind"] == QUOTA.name:
+                kept["status"] = {"conditions": [{"type": "Admitted", "status": "True"}]}
             self.children[key] = manifest | kept | {"metadata": manifest["metadata"] | {"uid": PLACEHOLDER}}
         for manifest in plan.apply_status:
             self.children[key_of(manifest)] |= {"status": manifest["status"]}

@@ -19,6 +19,7 @@ from magistral_operator.policies import (
     failure,
     pod_problems,
     preconditions,
+    queue,
     roles,
     stages,
     suspend,
@@ -36,6 +37,9 @@ def reconcile(observed: Observed, now: datetime) -> Plan:
         return _invalid(observed, now, describe(error))
     if case.finished:
         return _at_rest(case)
+    case.hold = queue.hold(case)
+    if not case.suspended:
+        case.status.start_time = case.status.start_time or case.timestamp
 
     stages.read_reports(case)
     roles.report(case)
@@ -47,7 +51,8 @@ def reconcile(observed: Observed, now: datetime) -> Plan:
 
 def _go_on(case: Case) -> Plan:
     verdict = suspend.check(case)
-    if verdict is None and (unmet := preconditions.check(case)):
+    # Before a run waits for quota it is told what it could not start with.
+    if (verdict is None or queue.asks(case)) and (unmet := preconditions.check(case)):
         return _plan(case, unmet)
     verdict = verdict or stages.start(case)
     roles.report(case)
@@ -84,8 +89,15 @@ def _plan(case: Case, verdict: Verdict, wanted: list[Manifest] | None = None, *,
     compare.children(case, plan, wanted or [])
     if prune:
         compare.idle(case, plan, {key_of(manifest) for manifest in wanted or []})
+    _give_quota_back(case, plan)
     plan.status, plan.requeue_after = _changed(case.observed, case.status), case.requeue_after
     return plan
+
+
+def _give_quota_back(case: Case, plan: Plan) -> None:
+    live, patch = queue.workload(case), queue.give_back(case)
+    if live is not None and patch is not None and suspend.released(case):
+        plan.patch_status.append((live, patch))
 
 
 def _end(case: Case, verdict: Verdict) -> Plan:
@@ -105,6 +117,7 @@ def _at_rest(case: Case) -> Plan:
     compare.children(case, plan, [checkpoint(case, spec) for spec in checkpoints.reported(case)])
     compare.idle(case, plan, set())
     plan.token = None
+    _give_quota_back(case, plan)
     if expired := ttl.check(case):
         plan.delete.append(expired)
     plan.status, plan.requeue_after = _changed(case.observed, case.status), case.requeue_after

@@ -19,10 +19,11 @@ class Settings:
     metrics_port: int
     lease_namespace: str
     identity: str
+    kueue: bool
 
     @classmethod
     def load(cls) -> "Settings":
-        """From MAGISTRAL_WORKERS, _NAMESPACES, _LOG_LEVEL, _METRICS_PORT, POD_NAMESPACE, POD_NAME."""
+        """From MAGISTRAL_WORKERS, _NAMESPACES, _LOG_LEVEL, _METRICS_PORT, _KUEUE, POD_NAMESPACE, POD_NAME."""
         env = os.environ
         return cls(
             workers=int(env.get("MAGISTRAL_WORKERS", "8")),
@@ -31,4 +32,5 @@ class Settings:
             metrics_port=int(env.get("MAGISTRAL_METRICS_PORT", str(METRICS_PORT))),
             lease_namespace=own_namespace(),
             # A restarted container keeps its pod's name; it must not mistake its predecessor's lease for its own.
-            identity=f"{env.get('POD_NAME') or socket.gethostname()}_{uuid.uuid4().hex[:8]}")
+            identity=f"{env.get('POD_NAME') or socket.gethostname()}_{uuid.uuid4().hex[:8]}",
+            kueue=env.get("MAGISTRAL_KUEUE", "false") == "true")

@@ -10,33 +10,39 @@ from concurrent.futures import Executor
 from functools import partial
 
 from magistral_api.names import LABEL_RUN
-from magistral_operator.kinds import CHILDREN, POD, RUN, RUNTIME, Kind
+from magistral_operator.kinds import CHILDREN, POD, QUEUEING, QUOTA, RUN, RUNTIME, Kind
 from magistral_operator.kube import ApiError, Kube, Page
 from magistral_operator.plan import Manifest
 from magistral_operator.store import Ref, Store, ref_of
 
-LABELLED = (*CHILDREN, POD)
-KINDS = (RUNTIME, RUN, *LABELLED)
+LABELLED = (*CHILDREN, POD, QUOTA)
+KINDS = (RUNTIME, RUN, *CHILDREN, POD)
+
+
+def kinds(*, kueue: bool) -> tuple[Kind, ...]:
+    """What the store holds. Kueue's kinds do not exist in a cluster without it."""
+    return (*KINDS, *QUEUEING) if kueue else KINDS
 
 
 class Sync:
     """Reads by lists, page by page. `heard` gets every object that a list tells, `gone` what a list no longer has."""
 
-    def __init__(self, kube: Kube, threads: Executor, store: Store, namespaces: Iterable[str], *,
+    def __init__(self, kube: Kube, threads: Executor, store: Store, namespaces: Iterable[str],
+                 kinds: Iterable[Kind], *,
                  heard: Callable[[Kind, Manifest], object], gone: Callable[[Kind, Ref, str], object]) -> None:
         self._kube, self._threads, self._store = kube, threads, store
-        self._namespaces = tuple(namespaces)
+        self._namespaces, self._kinds = tuple(namespaces), tuple(kinds)
         self._heard, self._gone = heard, gone
 
     async def fill(self) -> None:
         """Read everything. Raises ApiError, which names the kind."""
-        for kind in KINDS:
+        for kind in self._kinds:
             for scope in self._scopes(kind):
                 await self._read(kind, scope)
 
     async def sweep(self) -> int:
         """Repair what differs from the API server; returns how many objects did. Raises ApiError."""
-        listed = [(kind, scope, *await self._versions(kind, scope)) for kind in KINDS for scope in self._scopes(kind)]
+        listed = [(kind, scope, *await self._versions(kind, scope)) for kind in self._kinds for scope in self._scopes(kind)]
         # Compared only now: what was on its way when its kind was listed has arrived since.
         return sum([await self._repair(*one) for one in listed])
 

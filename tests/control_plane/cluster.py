@@ -100,7 +100,7 @@ class Namespace:
 
     # What a user does.
 
-    def run(self, paradigm: str, name: str = "one", **spec: Any) -> Manifest:
+    def run(self, paradigm: str, name: str = "one", *, labels: dict[str, str] | None = None, **spec: Any) -> Manifest:
         """Apply a run."""
         parts: dict[str, Any] = {}
         if paradigm in ("SFT", "SFTThenRL"):
@@ -110,7 +110,8 @@ class Namespace:
             parts["rl"] = {"prompts": [{"uri": "s3://magistral/p.jsonl"}], "steps": 40, "batchSize": 16, "groupSize": 4,
                            "trainers": 2, "generators": 2, "verifiers": 2}
         return self.api.create(RUN, {
-            "apiVersion": API_VERSION, "kind": "MagistralRun", "metadata": {"name": name, "namespace": self.name},
+            "apiVersion": API_VERSION, "kind": "MagistralRun", "metadata": {
+                "name": name, "namespace": self.name, "labels": labels or {}},
             "spec": {"paradigm": paradigm, "runtimeRef": {"name": self.runtime},
                      "baseModel": {"uri": "s3://magistral/models/base"},
                      "evaluation": {"suites": [{"name": "suite"}]}} | parts | spec})

@@ -4,7 +4,7 @@
 """
 
 from magistral_api.status import StageName
-from magistral_operator.build import access, checkpoint, config, disruption, jobs, network, services, serving, training
+from magistral_operator.build import access, checkpoint, config, disruption, jobs, network, quota, services, serving, training
 from magistral_operator.case import Case
 from magistral_operator.plan import Manifest
 from magistral_operator.policies import checkpoints, roles
@@ -16,6 +16,8 @@ def children(case: Case) -> list[Manifest]:
         access.service_account(case), access.role(case), access.role_binding(case), access.progress(case),
         *(checkpoint.checkpoint(case, spec) for spec in checkpoints.reported(case)),
     ]
+    if ask := quota.workload(case):
+        built.append(ask)
     wanted, stage = roles.wanted(case), case.current
     if wanted["generator"]:
         built += [*services.serving(case), *network.policies(case), config.serving(case),

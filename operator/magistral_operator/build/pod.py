@@ -10,6 +10,7 @@ from magistral_api.runtime import PodOverrides, Role
 from magistral_operator.build.metadata import labels
 from magistral_operator.case import Case
 from magistral_operator.plan import Manifest
+from magistral_operator.policies import queue
 
 NOBODY = 65532
 """The images' non-root user and group."""
@@ -66,7 +67,7 @@ def template(case: Case, shape: PodShape) -> Manifest:
             },
             "containers": [_container(case, shape)],
             "volumes": _volumes(case, shape),
-            **_placement(pod),
+            **_placed(case, shape),
             **shape.spec,
         },
     }
@@ -85,7 +86,6 @@ def _ending(case: Case, shape: PodShape) -> Manifest:
 
 def _container(case: Case, shape: PodShape) -> Manifest:
     role, image = shape.role, shape.image or shape.role
-    resources = role.resources.wire()
     return {
         "name": CONTAINER,
         "image": image.image,
@@ -93,7 +93,7 @@ def _container(case: Case, shape: PodShape) -> Manifest:
         "command": ["python", "-m", f"magistral_workloads.{shape.module}"],
         **({"args": role.args} if role.args else {}),
         "env": _environment(case, shape),
-        **({"resources": resources} if any(resources.values()) else {}),
+        **resources(role),
         **(_probes(shape.port, shape.startup_s) if shape.port else {}),
         "securityContext": {
             "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
@@ -159,6 +159,23 @@ def _volumes(case: Case, shape: PodShape) -> list[Manifest]:
     return volumes
 
 
-def _placement(pod: PodOverrides) -> Manifest:
+def resources(role: Role) -> Manifest:
+    """The container's `resources`, when the role has any."""
+    wire = role.resources.wire()
+    return {"resources": wire} if any(wire.values()) else {}
+
+
+def _placed(case: Case, shape: PodShape) -> Manifest:
+    placed = placement(shape.role.pod)
+    labels, tolerations = queue.placement(case, shape.name)
+    if labels:
+        placed["nodeSelector"] = placed.get("nodeSelector", {}) | labels
+    if tolerations:
+        placed["tolerations"] = [*placed.get("tolerations", []), *tolerations]
+    return placed
+
+
+def placement(pod: PodOverrides) -> Manifest:
+    """Where a platform wants the pod."""
     wire = pod.wire()
     return {key: wire[key] for key in _PLACEMENT if wire.get(key)}

@@ -17,17 +17,18 @@ from kubernetes.config import ConfigException
 from magistral_operator.cli import text
 from magistral_operator.cli.errors import CommandError
 from magistral_operator.cli.files import Files
-from magistral_operator.kinds import BY_NAME, CHILDREN, RUN, RUNTIME, Kind
+from magistral_operator.kinds import BY_NAME, CHILDREN, QUOTA, RUN, RUNTIME, Kind
 from magistral_operator.kube import ApiError, Kube
 from magistral_operator.observe import observe
 from magistral_operator.plan import Manifest
+from magistral_operator.policies.queue import LABEL_QUEUE
 from magistral_operator.preview import NotPlannedError, preview
 from magistral_operator.reconcile import reconcile
 from magistral_operator.store import Store
-from magistral_operator.sync import Sync
+from magistral_operator.sync import Sync, kinds
 
 _SERVERS_OWN = ("managedFields", "resourceVersion", "uid", "creationTimestamp", "generation")
-_APPLIED = {kind.name for kind in CHILDREN}
+_APPLIED = {kind.name for kind in (*CHILDREN, QUOTA)}
 _THREADS = 8
 
 
@@ -85,7 +86,8 @@ def _changes(kube: Kube, manifest: Manifest, runtime: Change) -> Iterator[Change
             for one in stage.new:
                 yield _applied(kube, one)
         return
-    observed = observe(_read(kube, namespace), (namespace, name))
+    kueue = LABEL_QUEUE in (after["metadata"].get("labels") or {})
+    observed = observe(_read(kube, namespace, kueue=kueue), (namespace, name), kueue=kueue)
     if observed is None:
         raise CommandError("it was deleted meanwhile; try again")
     plan = reconcile(dataclasses.replace(observed, run=after, runtime=its_runtime), datetime.now(UTC).replace(microsecond=0))
@@ -95,11 +97,12 @@ def _changes(kube: Kube, manifest: Manifest, runtime: Change) -> Iterator[Change
         yield _applied(kube, one)
 
 
-def _read(kube: Kube, namespace: str) -> Store:
+def _read(kube: Kube, namespace: str, *, kueue: bool) -> Store:
     """What the operator would know of this namespace."""
     store = Store()
     with ThreadPoolExecutor(_THREADS) as threads:
-        asyncio.run(Sync(kube, threads, store, (namespace,), heard=store.put, gone=lambda *_: None).fill())
+        asyncio.run(Sync(kube, threads, store, (namespace,), kinds(kueue=kueue), heard=store.put,
+                         gone=lambda *_: None).fill())
     return store
 
 

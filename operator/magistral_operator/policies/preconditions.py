@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from magistral_operator import constants
 from magistral_operator.case import Case, Verdict
+from magistral_operator.policies import queue
 
 
 def check(case: Case) -> Verdict | None:
@@ -15,7 +16,22 @@ def check(case: Case) -> Verdict | None:
         return _stalled(constants.RUNTIME_NOT_FOUND,
                         f"spec.runtimeRef.name: there is no MagistralRuntime {name!r}; create it, or delete this run "
                         "and apply it with the name of one that `kubectl get magistralruntimes` shows")
-    return next(_too_many(case), None) or next(_uneven(case), None)
+    return next(_no_queue(case), None) or next(_too_many(case), None) or next(_uneven(case), None)
+
+
+def _no_queue(case: Case) -> Iterator[Verdict]:
+    labels = case.run.metadata.labels
+    if queue.queue(case) is None:
+        return
+    if not case.observed.kueue:
+        yield _stalled(constants.KUEUE_NOT_ENABLED,
+                       f"metadata.labels: found {queue.LABEL_QUEUE}={queue.queue(case)}, but this operator does not work "
+                       "with Kueue; install its chart with kueue.enabled=true, or remove the label")
+    elif (wanted := labels.get(queue.LABEL_PRIORITY)) and case.observed.priority_class is None:
+        case.wake_in(constants.RELOOK_S)
+        yield _stalled(constants.PRIORITY_CLASS_NOT_FOUND,
+                       f"metadata.labels: found {queue.LABEL_PRIORITY}={wanted}, but there is no such "
+                       "WorkloadPriorityClass; create it, or remove the label")
 
 
 def _too_many(case: Case) -> Iterator[Verdict]:

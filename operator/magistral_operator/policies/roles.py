@@ -4,7 +4,7 @@ from magistral_api.status import PodRestarts, RoleStatus
 from magistral_operator import pods
 from magistral_operator.case import Case
 from magistral_operator.plan import Manifest
-from magistral_operator.policies import suspend
+from magistral_operator.policies import queue, suspend
 
 SERVING_STAGES = ("select", "rl", "evaluate")
 """Stages that need generators and verifiers."""
@@ -21,8 +21,8 @@ def wanted(case: Case) -> dict[str, int]:
     return {
         "conductor": 1 if training else 0,
         "trainer": rl.trainers if rl and training else 0,
-        "generator": rl.generators if rl else 1,
-        "verifier": rl.verifiers if rl else 1,
+        "generator": queue.admitted(case, "generator", rl.generators if rl else 1),
+        "verifier": queue.admitted(case, "verifier", rl.verifiers if rl else 1),
     }
 
 

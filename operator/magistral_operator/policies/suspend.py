@@ -1,4 +1,4 @@
-"""spec.suspend: trainers commit a checkpoint, then every pod goes; resume is a new attempt of the same stage.
+"""Suspend, by spec.suspend or by Kueue: trainers commit a checkpoint, then every pod goes; resume is a new attempt.
 
 The request is SIGTERM, the deadline the trainer pods' terminationGracePeriodSeconds. Both are the kubelet's, so a
 checkpoint is waited for even while no operator is there. Until the trainers are gone the rest stays: the conductor is to
@@ -8,8 +8,10 @@ hear of the checkpoint and to report it.
 from magistral_api.names import LABEL_ROLE
 from magistral_operator import constants, pods
 from magistral_operator.case import Case, Verdict, moment_of
+from magistral_operator.kinds import WORKLOADS
 from magistral_operator.plan import Manifest
 
+_WORKLOADS = {kind.name for kind in WORKLOADS}
 TRAINER = "trainer"
 STAGE_ROLES = (TRAINER, "conductor")
 
@@ -22,10 +24,18 @@ def check(case: Case) -> Verdict | None:
     case.status.phase = "Suspended"
     if committing := _committing(case):
         return Verdict(constants.CHECKPOINT_BEFORE_SUSPEND, _waits_for(case, committing))
-    if any(pods.phase(pod) not in pods.ENDED for pod in case.observed.pods):
+    if not released(case):
         case.wake_in(constants.SUSPEND_RETRY_S)
-        return Verdict(constants.SUSPENDING, "spec.suspend is true: pods are being removed")
-    return Verdict(constants.SUSPENDED, f"spec.suspend is true; set to false, the run {_goes_on(case)}", "resting")
+        return Verdict(constants.SUSPENDING, f"{_cause(case)}: pods are being removed")
+    if case.run.spec.suspend:
+        return Verdict(constants.SUSPENDED, f"spec.suspend is true; set to false, the run {_goes_on(case)}", "resting")
+    return Verdict(constants.WAITING_FOR_QUOTA, f"{_cause(case)}; once admitted, it {_goes_on(case)}")
+
+
+def released(case: Case) -> bool:
+    """Whether no pod is there, nor anything that would make one. Ended Jobs stay with their logs."""
+    return all(pods.phase(pod) in pods.ENDED for pod in case.observed.pods) and not any(
+        kind in _WORKLOADS and not pods.job_ended(live) for (kind, _), live in case.observed.children.items())
 
 
 def stays(case: Case, workload: Manifest) -> bool:
@@ -50,10 +60,14 @@ def _waits_for(case: Case, committing: list[Manifest]) -> str:
     # A pod's deletionTimestamp is when it will be killed: the moment of the request and its grace period.
     kills = [pod["metadata"].get("deletionTimestamp") for pod in committing]
     if not all(kills):
-        return f"spec.suspend is true: {names} are told to commit a checkpoint and end"
+        return f"{_cause(case)}: {names} are told to commit a checkpoint and end"
     last = max(kills, key=moment_of)
     case.wake_in(constants.SUSPEND_MARGIN_S + 1 - case.age(last))
-    return f"spec.suspend is true: {names} commit a checkpoint, at most until {last}; then every other pod goes"
+    return f"{_cause(case)}: {names} commit a checkpoint, at most until {last}; then every other pod goes"
+
+
+def _cause(case: Case) -> str:
+    return "spec.suspend is true" if case.run.spec.suspend else f"the run {case.hold}"
 
 
 def _resume(case: Case) -> None:
@@ -68,7 +82,7 @@ def _resume(case: Case) -> None:
             if role.name in STAGE_ROLES:
                 role.pods = {}
     case.status.phase = "Running"
-    case.note(constants.RESUMED, f"spec.suspend is false again; the run {_goes_on(case)}")
+    case.note(constants.RESUMED, f"suspended no longer; the run {_goes_on(case)}")
 
 
 def _goes_on(case: Case) -> str:

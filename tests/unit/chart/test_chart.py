@@ -85,3 +85,13 @@ def test_a_single_replica_can_be_drained_and_an_own_affinity_wins() -> None:
     assert of_kind(helm(), "PodDisruptionBudget") == []
     (deployment,) = of_kind(helm("--set", "replicas=2", "--set", "affinity.nodeAffinity.x=y"), "Deployment")
     assert deployment["spec"]["template"]["spec"]["affinity"] == {"nodeAffinity": {"x": "y"}}
+
+
+def test_the_operator_may_touch_kueues_kinds_only_where_kueue_is_enabled() -> None:
+    def kueue(*settings: str) -> set[str]:
+        return {resource for role in of_kind(helm(*settings), "ClusterRole") for rule in role["rules"]
+                if rule["apiGroups"] == ["kueue.x-k8s.io"] for resource in rule["resources"]}
+
+    assert kueue() == set()
+    assert kueue("--set", "kueue.enabled=true") == {
+        "workloads", "workloads/status", "resourceflavors", "workloadpriorityclasses"}

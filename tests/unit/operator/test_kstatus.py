@@ -147,6 +147,14 @@ def suspended_with(role: str) -> Callable[[World], World]:
     return lambda world: reach(world, "rl").pod(f"one-{role}-0", role=role, stage="rl", attempt=1).change(suspend=True).settle()
 
 
+def queued(world: World, *, kueue: bool = True, **labels: str) -> World:
+    """In a Kueue queue, which has not admitted it."""
+    world.kueue = kueue
+    world.run["metadata"]["labels"] = {f"kueue.x-k8s.io/{name.replace('_', '-')}": value
+                                       for name, value in ({"queue_name": "team"} | labels).items()}
+    return world.settle()
+
+
 def too_many_restarts(world: World) -> World:
     return reach(world.change(failurePolicy={"maxRestarts": 0}), "evaluate").end_job("evaluate").settle()
 
@@ -211,6 +219,10 @@ TABLE: dict[str, Row] = {
     "suspending": run("Suspended", "Suspending", "InProgress", suspended_with("conductor")),
     "suspended": run("Suspended", "Suspended", "InProgress", lambda world: reach(world, "rl").change(suspend=True).settle()),
     "created suspended": run("Suspended", "Suspended", "InProgress", lambda world: world.change(suspend=True).settle()),
+    "waits for quota": run("Suspended", "WaitingForQuota", "InProgress", queued),
+    "a queue without Kueue": stopped("KueueNotEnabled", lambda world: queued(world, kueue=False), phase="Pending"),
+    "no such priority class": stopped("PriorityClassNotFound", lambda world: queued(world, priority_class="urgent"),
+                                      phase="Suspended"),
     "bad input": stopped("BadInput", lambda world: reach(world, "evaluate").exit_with("w", 64, stage="evaluate").settle(),
                          phase="Failed"),
     "too many restarts": stopped("TooManyRestarts", too_many_restarts, "Evaluate", phase="Failed"),

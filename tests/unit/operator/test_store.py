@@ -10,7 +10,7 @@ from magistral_operator.kube import Page
 from magistral_operator.observe import observe
 from magistral_operator.plan import Manifest
 from magistral_operator.store import Ref, Store, ref_of
-from magistral_operator.sync import KINDS, Sync
+from magistral_operator.sync import KINDS, Sync, kinds
 from tests.unit.operator.world import run, runtime
 
 KEY = ("ns", "one")
@@ -93,7 +93,7 @@ def synced(server: Any, store: Store) -> tuple[Sync, list[Ref]]:
         assert store.drop(ref, uid)
         lost.append(ref)
 
-    return Sync(server, ThreadPoolExecutor(1), store, (), heard=store.put, gone=gone), lost
+    return Sync(server, ThreadPoolExecutor(1), store, (), KINDS, heard=store.put, gone=gone), lost
 
 
 def everything() -> list[tuple[Kind, Manifest]]:
@@ -145,4 +145,4 @@ def test_a_sweep_keeps_what_was_made_after_its_list() -> None:
 
 
 def test_every_kind_that_a_run_consists_of_is_swept() -> None:
-    assert {kind.name for kind in KINDS} == set(BY_NAME) - {"Secret", "Event", "Lease"}
+    assert {kind.name for kind in kinds(kueue=True)} == set(BY_NAME) - {"Secret", "Event", "Lease"}

@@ -67,6 +67,9 @@ class World:
         self.leftovers: list[Manifest] = []
         self.pods: dict[str, Manifest] = {}
         self.refusal: str | None = None
+        self.kueue = False
+        self.flavors: dict[str, Manifest] = {}
+        self.priority_class: Manifest | None = None
         self.now = START
         self.deleted = False
         self.tokens = 0
@@ -78,7 +81,8 @@ class World:
     def observed(self) -> Observed:
         return copy.deepcopy(Observed(
             run=self.run, runtime=self.runtime, children=self.children, leftovers=tuple(self.leftovers),
-            pods=tuple(self.pods.values()), teacher=self.teacher, refusal=self.refusal))
+            pods=tuple(self.pods.values()), teacher=self.teacher, refusal=self.refusal,
+            kueue=self.kueue, flavors=self.flavors, priority_class=self.priority_class))
 
     def look(self) -> Plan:
         """One reconcile, carried out."""
@@ -95,12 +99,15 @@ class World:
             self.leftovers = [left for left in self.leftovers if left["metadata"]["uid"] != one.uid]
         for manifest in plan.apply:
             before = self.children.get(key_of(manifest), {"metadata": {"uid": f"child-{next(self._uids)}"}})
-            kept = {"data": before["data"]} if "data" in before and "data" not in manifest else {}
+            kept = {key: before[key] for key in ("data", "status") if key in before and key not in manifest}
             uid = before["metadata"]["uid"]
             self.children[key_of(manifest)] = copy.deepcopy(
                 {**manifest, **kept, "metadata": {**manifest["metadata"], "uid": uid}})
         for manifest in plan.apply_status:
             self.children[key_of(manifest)]["status"] = copy.deepcopy(manifest["status"])
+        for live, patch in plan.patch_status:
+            status = self.children[key_of(live)]["status"]
+            self.children[key_of(live)]["status"] = {key: value for key, value in (status | patch).items() if value is not None}
         self.tokens += plan.token is not None
         self.events += [notice.reason for notice in plan.events]
 
