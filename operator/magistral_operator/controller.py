@@ -43,8 +43,8 @@ class Controller:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="api")
         self._leading = asyncio.Event()
         self._queue: WorkQueue[RunKey] = WorkQueue(self._look, gate=self._leading, depth=metrics.QUEUE_DEPTH.set)
-        self._elector = Elector(kube, self._threads, namespace=settings.lease_namespace, identity=settings.identity,
-                                leading=self._leading, clock=time.monotonic)
+        self._elector = Elector(kube, namespace=settings.lease_namespace, identity=settings.identity, leading=self._leading,
+                                clock=time.monotonic)
         self._store = Store()
         self._kinds = kinds(kueue=settings.kueue)
         self._sync = Sync(kube, self._threads, self._store, settings.namespaces, self._kinds, heard=self.heard,

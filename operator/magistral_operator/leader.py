@@ -8,7 +8,7 @@ its resourceVersion precondition (apply.py).
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -23,6 +23,8 @@ DURATION_S, GIVE_UP_S, RENEW_S = 15, 10, 2
 POLL_S = 0.5
 """How often a standby reads the Lease, so that a graceful stop is noticed at once."""
 RELEASE_TRIES = 3
+THREADS = 4
+"""Of its own: the lease is renewed though every other call hangs. More than one, as one that hangs stays for a while."""
 log = logging.getLogger("magistral")
 
 
@@ -33,9 +35,10 @@ class Elector:
     never set back.
     """
 
-    def __init__(self, kube: Kube, threads: Executor, *, namespace: str, identity: str, leading: asyncio.Event,
+    def __init__(self, kube: Kube, *, namespace: str, identity: str, leading: asyncio.Event,
                  clock: Callable[[], float]) -> None:
-        self._kube, self._threads, self._namespace, self._identity = kube, threads, namespace, identity
+        self._kube, self._namespace, self._identity = kube, namespace, identity
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="lease")
         self._leading, self._clock = leading, clock
         self._seen: tuple[Any, float] = (None, 0.0)
         self._renewed, self._expires = 0.0, 0.0
