@@ -48,6 +48,13 @@ def test_the_paper_s_run_is_printed_with_every_object_of_every_stage(capsys: Out
     assert trainer["spec"]["replicas"] == 8
 
 
+@pytest.mark.parametrize("name", ["teacher", "student", "smollm"])
+def test_the_demo_s_runs_can_be_planned(capsys: Out, name: str) -> None:
+    folder = EXAMPLES / "demo"
+    text = plan(capsys, "-f", str(folder / f"{name}.yaml"), "-f", str(folder / "runtime.yaml"), "-f", str(folder / "store.yaml"))
+    assert {"Job", "Deployment"} <= {one["kind"] for one in yaml.safe_load_all(text)}
+
+
 def test_one_stage_can_be_seen_with_all_that_exists_while_it_runs(capsys: Out) -> None:
     found = [key_of(one) for one in yaml.safe_load_all(plan(capsys, *EXAMPLE, "--stage", "rl"))]
     workloads = {name.removeprefix("magistral-small-") for kind, name in found
