@@ -54,7 +54,7 @@ Answered = Callable[[Kind, Manifest | None, Deletion | None], None]
 
 async def apply(kube: Kube, threads: Executor, observed: Observed, plan: Plan, now: datetime, *, answered: Answered,
                 may_write: Callable[[], bool]) -> None:
-    """Make every write of the plan, asking `may_write` before each round of them.
+    """Make every write of the plan, asking `may_write`, in any thread, right before each.
 
     Raises RefusedError when an object is at fault, NotLeadingError, ApiError otherwise.
     """
@@ -118,11 +118,9 @@ class _Writer:
     async def all(self, writes: Iterable[_Write]) -> None:
         loop = asyncio.get_running_loop()
         made = list(writes)
-        if made and not self._may_write():
-            raise NotLeadingError
         for write in made:
             metrics.API_WRITES.labels(write.verb, write.kind.name).inc()
-        results = await asyncio.gather(*(loop.run_in_executor(self._threads, write.call) for write in made),
+        results = await asyncio.gather(*(loop.run_in_executor(self._threads, self._make, write) for write in made),
                                        return_exceptions=True)
         for write, result in zip(made, results, strict=True):
             if not isinstance(result, BaseException):
@@ -131,6 +129,12 @@ class _Writer:
         for result in results:
             if isinstance(result, BaseException):
                 raise result
+
+    def _make(self, write: _Write) -> Manifest | None:
+        # Asked here, in the thread: a write may have waited for one, or slept with the whole process.
+        if not self._may_write():
+            raise NotLeadingError
+        return write.call()
 
 
 def _apply(kube: Kube, manifest: Manifest) -> Manifest:

@@ -50,8 +50,8 @@ def test_the_paper_s_run_is_printed_with_every_object_of_every_stage(capsys: Out
 
 @pytest.mark.parametrize("name", ["teacher", "student", "smollm"])
 def test_the_demo_s_runs_can_be_planned(capsys: Out, name: str) -> None:
-    folder = EXAMPLES / "demo"
-    text = plan(capsys, "-f", str(folder / f"{name}.yaml"), "-f", str(folder / "runtime.yaml"), "-f", str(folder / "store.yaml"))
+    files = [argument for file in (name, "runtime", "store") for argument in ("-f", str(EXAMPLES / "demo" / f"{file}.yaml"))]
+    text = plan(capsys, *files)
     assert {"Job", "Deployment"} <= {one["kind"] for one in yaml.safe_load_all(text)}
 
 
