@@ -159,7 +159,7 @@ class Bench:
 
         self._wait(lambda: complete() == len(runs), lambda: f"{complete()} of {len(runs)} runs have all their children")
         self._wait(lambda: self._quiet() and not self._arena.pods_not_running(),
-                   lambda: f"all children are there; {self._arena.pods_not_running()} pods do not run yet")
+                   lambda: "all children are there; statuses are still written, or pods do not run yet")
 
     def _wait(self, holds: Callable[[], bool], state: Callable[[], str]) -> None:
         began = said = time.monotonic()

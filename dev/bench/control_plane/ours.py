@@ -16,7 +16,7 @@ from dev.cluster.paths import REPOSITORY
 from magistral_api import API_VERSION
 from magistral_api.names import child, progress_config_map
 from magistral_api.progress import StageProgress
-from magistral_operator.kinds import CONFIG_MAP, JOB, RUN, RUNTIME, SERVICE
+from magistral_operator.kinds import CONFIG_MAP, JOB, RUN, RUNTIME, SERVICE_ACCOUNT
 
 OPERATOR = "magistral-operator"
 
@@ -78,7 +78,7 @@ class Ours:
             for run in (job.removesuffix("-preflight") for job in jobs)])
 
     def child(self, run: str) -> str:
-        return SERVICE.path(NAMESPACE, child(run, "generator"))
+        return SERVICE_ACCOUNT.path(NAMESPACE, child(run, "worker"))
 
     def _healthy(self, port: int) -> bool:
         if self._arena.plane.processes.find(OPERATOR) is None:
