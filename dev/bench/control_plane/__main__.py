@@ -59,7 +59,7 @@ def _arguments() -> argparse.Namespace:
 def _measure(stage: str, name: str, plan: Plan) -> tuple[Figures, tuple[str, ...]]:
     kind = CONTENDERS[name]
     say(f"\n{kind.title}, stage {stage}")
-    with arena(LOGS / f"{stage}-{name}", kind.users) as made:
+    with arena(LOGS / f"{stage}-{name}", kind.users, kind.pods(stage)) as made:
         contender = kind(made, stage)
         return Bench(made, contender, plan).all(), contender.notes
 

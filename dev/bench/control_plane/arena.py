@@ -82,9 +82,9 @@ class Arena:
             for made in [hands.submit(call) for call in calls]:
                 made.result()
 
-    def pods_not_running(self) -> int:
+    def pods_waiting(self) -> int:
         """Pods that the fake node does not run yet, by the API server's cache: asking costs it little."""
-        path = f"/api/v1/namespaces/{NAMESPACE}/pods?fieldSelector=status.phase!=Running&resourceVersion=0"
+        path = f"/api/v1/namespaces/{NAMESPACE}/pods?fieldSelector=status.phase=Pending&resourceVersion=0"
         return len(self.call("GET", path, accept=NAMES_ONLY)["items"] or [])
 
     def pods(self) -> int:
@@ -119,8 +119,11 @@ class Arena:
 
 
 @contextmanager
-def arena(directory: Path, users: Sequence[str]) -> Iterator[Arena]:
-    """Start it with data and logs in `directory` (emptied first); everything is stopped by pid at the end."""
+def arena(directory: Path, users: Sequence[str], stages: Sequence[Path] = ()) -> Iterator[Arena]:
+    """Start it with data and logs in `directory` (emptied first); everything is stopped by pid at the end.
+
+    `stages`: what kwok does with pods beside running them.
+    """
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     policy, log = directory / "audit-policy.json", directory / "audit.log"
@@ -135,7 +138,7 @@ def arena(directory: Path, users: Sequence[str]) -> Iterator[Arena]:
         with httpx.Client(base_url=plane.server, verify=context, timeout=TIMEOUT_S, trust_env=False, limits=limits) as http:
             made = Arena(plane, http, audit.Log(log), end)
             _controllers(made)
-            _node(made)
+            _node(made, stages)
             made.call("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
             until(lambda: _binds(made), "the admission policy that binds pods")
             yield made
@@ -167,11 +170,11 @@ def _controllers(made: Arena) -> None:
         "--use-service-account-credentials=false", "--kube-api-qps=2000", "--kube-api-burst=4000"])
 
 
-def _node(made: Arena) -> None:
-    """A node that runs every pod and lets none end."""
+def _node(made: Arena, more: Sequence[Path]) -> None:
+    """A node that runs every pod and, by itself, lets none end."""
     stages = module("kwok", "sigs.k8s.io/kwok") / "kustomize" / "stage"
     wanted = [stages / "node/fast/node-initialize.yaml", stages / "pod/fast/pod-ready.yaml",
-              stages / "pod/fast/pod-delete.yaml"]
+              stages / "pod/fast/pod-delete.yaml", *more]
     made.call("POST", "/api/v1/nodes", {"metadata": {"name": NODE}, "status": {
         "capacity": {"cpu": "1M", "memory": "1Pi", "pods": "1M"}}})
     kwok = binaries.ensure(["kwok"])["kwok"]

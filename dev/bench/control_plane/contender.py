@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from dev.bench.control_plane.arena import Manifest
@@ -21,6 +22,10 @@ class Contender(Protocol):
     """URL path at which a user creates an object."""
     notes: tuple[str, ...]
     """What a reader of the figures has to know."""
+
+    @classmethod
+    def pods(cls, stage: str) -> tuple[Path, ...]:
+        """kwok stages for pods that do more than run."""
 
     def install(self) -> None:
         """CRDs and what else the controllers want to find when they start."""

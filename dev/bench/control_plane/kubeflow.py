@@ -44,6 +44,10 @@ class Kubeflow:
                                        module("jobset", "sigs.k8s.io/jobset"))
         self._trainer_port, self._jobset_port = free_ports(2)
 
+    @classmethod
+    def pods(cls, stage: str) -> tuple[Path, ...]:
+        return ()
+
     def install(self) -> None:
         kubectl = self._arena.kubectl.kubectl
         crds = self._trainer / "manifests/base/crds", self._jobset / "config/components/crd/bases"

@@ -158,7 +158,7 @@ class Bench:
             return sum(self._made[run] >= children for run in runs)
 
         self._wait(lambda: complete() == len(runs), lambda: f"{complete()} of {len(runs)} runs have all their children")
-        self._wait(lambda: self._quiet() and not self._arena.pods_not_running(),
+        self._wait(lambda: self._quiet() and not self._arena.pods_waiting(),
                    lambda: "all children are there; statuses are still written, or pods do not run yet")
 
     def _wait(self, holds: Callable[[], bool], state: Callable[[], str]) -> None:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import httpx
 
@@ -28,11 +29,15 @@ class Ours:
     title = "ours"
     users: tuple[str, ...] = (OPERATOR,)
     processes: tuple[str, ...] = (OPERATOR,)
-    notes: tuple[str, ...] = ("ours: leader election on, as in the chart",)
+    notes: tuple[str, ...] = ("ours: leader election on, as in the chart; in stage rl the ended pod of preflight is there too",)
     collection = RUN.path(NAMESPACE)
 
     def __init__(self, arena: Arena, stage: str) -> None:
         self._arena, self._stage = arena, stage
+
+    @classmethod
+    def pods(cls, stage: str) -> tuple[Path, ...]:
+        return (Path(__file__).parent / "preflight-ends.yaml",) if stage == "rl" else ()
 
     def install(self) -> None:
         self._arena.kubectl.kubectl("apply", "-f", str(REPOSITORY / "crds"))
