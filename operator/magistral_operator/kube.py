@@ -103,7 +103,8 @@ class Kube:
         query |= {"continue": following} if following else {}
         accept = _METADATA_ONLY if metadata_only else "application/json"
         answer = self._call("GET", kind, kind.path(namespace), query=query, accept=accept)
-        return Page(answer["items"], int(answer["metadata"]["resourceVersion"]), answer["metadata"].get("continue"))
+        # Of a kind without objects, metadata-only lists say null.
+        return Page(answer["items"] or [], int(answer["metadata"]["resourceVersion"]), answer["metadata"].get("continue"))
 
     def apply(self, kind: Kind, manifest: Manifest, subresource: str | None = None) -> Manifest:
         """Server-side apply; fields that others took from us are taken back."""
