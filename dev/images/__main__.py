@@ -12,7 +12,7 @@ from dev.cluster import local
 from dev.cluster.binaries import ensure
 from dev.cluster.errors import ClusterError
 from dev.cluster.node import present
-from dev.images import buildah
+from dev.images import buildah, room
 from dev.images.catalog import PYTHON_IMAGES, STORE
 from dev.kubectl import ROOT
 
@@ -42,6 +42,7 @@ def build_without_docker() -> None:
     changed = []
     for image in PYTHON_IMAGES:
         start = time.monotonic()
+        room.check(image)
         if buildah.build(image, lambda: buildah.base(say), say):
             say(f"{image.name}: built in {time.monotonic() - start:.0f} s")
             changed.append(image.name)

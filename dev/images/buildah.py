@@ -79,7 +79,6 @@ def build(image: Image, base_image: Callable[[], str], say: Say) -> bool:
     if image.reference in names and stamp.exists() and stamp.read_text() == joined:
         return False
     if dependencies not in names:
-        need_room(image, shutil.disk_usage(cache()).free)
         say(f"{image.name}: dependencies")
         _stage(image, "dependencies", dependencies, base_image())
     if code not in names:
@@ -88,13 +87,6 @@ def build(image: Image, base_image: Callable[[], str], say: Say) -> bool:
     layout().join(dependencies, code, image.reference)
     stamp.write_text(joined)
     return True
-
-
-def need_room(image: Image, free: int) -> None:
-    """Raise BuildFailed when `free` bytes cannot hold the build: without room its last step ends in a broken pipe."""
-    if free < image.room_gib << 30:
-        raise BuildFailed(f"image {image.name}: {free >> 30} GiB free on the disk of {cache()}, its build needs "
-                          f"{image.room_gib} GiB; make room, or set MAGISTRAL_CACHE to a folder on a larger disk")
 
 
 def store(say: Say) -> bool:

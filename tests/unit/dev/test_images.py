@@ -8,7 +8,7 @@ import pytest
 
 from dev.cluster import oci
 from dev.cluster.errors import ClusterError
-from dev.images import buildah
+from dev.images import room
 from dev.images.catalog import PYTHON_IMAGES
 
 NAME = "localhost/magistral/test:dev"
@@ -65,6 +65,6 @@ def test_what_is_no_image_archive_is_refused_by_name(tmp_path: Path, program: Pa
 
 def test_a_build_that_the_disk_cannot_hold_is_refused_before_it_starts() -> None:
     workload = next(image for image in PYTHON_IMAGES if image.name == "workload")
-    buildah.need_room(workload, workload.room_gib << 30)
-    with pytest.raises(buildah.BuildFailed, match=r"image workload: 2 GiB free .* its build needs 30 GiB; make room"):
-        buildah.need_room(workload, 2 << 30)
+    room.need(workload, workload.room_gib << 30)
+    with pytest.raises(ClusterError, match=r"image workload: 2 GiB free .* its build needs 30 GiB; make room"):
+        room.need(workload, 2 << 30)
