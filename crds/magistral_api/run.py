@@ -173,10 +173,25 @@ class Evaluation(ApiModel):
     )
 
 
-class FailurePolicy(ApiModel):
-    """How much is retried before a run is called failed."""
+class HostExclusion(ApiModel):
+    """A node that failed this often within this time gets no new pod of the run for a while."""
 
-    max_restarts: int = Field(3, ge=0, le=100, description="Restarts of one stage that do not fail the run.")
+    failures: int = Field(2, ge=1, le=16, description="Incidents of one node; pods lost together are one.")
+    within: Duration = "1h"
+    duration: Duration = Field("6h", description="How long the node is avoided; at least as long as `within`.")
+
+
+class FailurePolicy(ApiModel):
+    """How much is retried before a run is called failed. Bad input (exit code 64) is never retried."""
+
+    max_restarts: int = Field(
+        3, ge=0, le=100, description="Restarts of one stage after faults of its own processes that do not fail the run.")
+    max_infrastructure_restarts: int = Field(
+        100, ge=0, le=10000, description="As maxRestarts, after faults of nodes, evictions and lost pods.")
+    host_exclusion: HostExclusion | None = Field(None, description="Unset: no node is avoided. {}: the defaults.")
+    on_failure: Literal["Delete", "KeepPods"] = Field(
+        "Delete", description="KeepPods: a run that a fault ended leaves its pods for debugging, until it is deleted. "
+                              "A run that exceeded activeDeadline never does.")
 
 
 class MagistralRunSpec(ApiModel):

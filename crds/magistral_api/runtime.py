@@ -24,6 +24,8 @@ class PodOverrides(ApiModel):
     node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: list[dict[str, Any]] = Field(default_factory=list, max_length=32)
     affinity: dict[str, Any] | None = None
+    topology_spread_constraints: list[dict[str, Any]] = Field(
+        default_factory=list, max_length=8, description="Without a labelSelector: over the run's pods of this role.")
     priority_class_name: Name | None = None
     runtime_class_name: Name | None = None
     scheduler_name: Name | None = None
@@ -68,6 +70,24 @@ class Roles(ApiModel):
     verifier: Role
 
 
+class Nodes(ApiModel):
+    """What becomes of pods whose node is lost."""
+
+    unreachable_seconds: int = Field(
+        30, ge=0, le=86400, description="How long pods stay on a node that is not ready or unreachable (Kubernetes: 300), "
+                                        "unless their role's own tolerations name these taints.")
+    force_delete: bool = Field(
+        False, description="Remove pods that hang in Terminating on a lost node, so that others can take their names. "
+                           "A process that still runs behind a broken network then has a second one beside it.")
+
+
+class Topology(ApiModel):
+    """Trainers of a group sit together in one domain, for example a rack or an NVLink domain."""
+
+    key: str = Field(min_length=1, max_length=317, description="Label of nodes; nodes with equal values are one domain.")
+    required: bool = Field(False, description="Wait for room in one domain rather than train across several.")
+
+
 class MagistralRuntimeSpec(ApiModel):
     """Images, placement and storage of every run that names this runtime."""
 
@@ -78,6 +98,8 @@ class MagistralRuntimeSpec(ApiModel):
     checkpoint_grace_period: Duration = Field(
         "5m", description="How long a trainer that is told to end (suspend, drain, preemption) has for its step and a "
         "checkpoint. Longer than the longest step and upload.")
+    nodes: Nodes = Field(default_factory=Nodes)
+    topology: Topology | None = None
     minimum_isolation: Literal["landlock"] = Field(
         "landlock", description="A verifier that reaches less refuses to start.")
 

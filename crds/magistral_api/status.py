@@ -10,6 +10,8 @@ from magistral_api.base import ApiModel, Measure
 Phase = Literal["Pending", "Running", "Suspended", "Succeeded", "Failed"]
 StageName = Literal["preflight", "curate", "sft", "select", "rl", "evaluate"]
 StageState = Literal["Pending", "Running", "Succeeded", "Failed"]
+FaultKind = Literal["user", "application", "infrastructure"]
+"""user: bad input, exit code 64. application: the process. infrastructure: what it runs on."""
 
 _MAP_BY_NAME: JsonDict = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
 
@@ -34,7 +36,11 @@ class StageStatus(ApiModel):
     name: StageName
     state: StageState = "Pending"
     attempt: int = 0
-    restarts: int = Field(0, description="Attempts that failed; more than failurePolicy.maxRestarts fail the run.")
+    restarts: int = Field(0, description="After faults of the stage's own processes, as failurePolicy.maxRestarts limits "
+                                         "them. In rl: of the trainers, in place or as a new attempt.")
+    infrastructure_restarts: int = Field(0, description="As restarts, by failurePolicy.maxInfrastructureRestarts.")
+    stuck_restarts: int = Field(0, description="Of the trainers in this attempt since the last new step.")
+    disrupted: str | None = Field(None, description="When the present attempt last lost a pod to the infrastructure.")
     step: int = 0
     total_steps: int = 0
     start_time: str | None = None
@@ -45,11 +51,15 @@ class StageStatus(ApiModel):
 
 
 class PodRestarts(ApiModel):
-    """One pod as last seen. A pod that replaces another inherits its restarts and one more."""
+    """One pod as last seen. `inherited`: counted before its own, with the losses of pods that it replaces.
+
+    `lost`: it is gone or going, for this kind of reason, and is already counted.
+    """
 
     uid: str
     inherited: int = 0
     own: int = 0
+    lost: FaultKind | None = None
 
     @property
     def total(self) -> int:
@@ -62,7 +72,9 @@ class RoleStatus(ApiModel):
     name: str
     ready: int = 0
     desired: int = 0
-    restarts: int = Field(0, description="Of trainers, which restart as one group: the most of any one pod.")
+    restarts: int = Field(0, description="After faults of the processes. Trainers restart as one group and count once.")
+    infrastructure_restarts: int = Field(0, description="After faults of nodes, evictions and lost pods.")
+    last_restart: FaultKind | None = None
     pods: dict[str, PodRestarts] = Field(
         default_factory=dict, description="Pod name to restarts seen; the base of `restarts`.")
 
@@ -100,6 +112,24 @@ class RLStatus(ApiModel):
     tokens_per_second: Measure = None
 
 
+class NodeFailure(ApiModel):
+    """An incident of a node that cost the run a pod."""
+
+    node: str
+    time: str
+    reason: str
+
+
+class ExcludedNode(ApiModel):
+    """A node on which nothing new of the run is placed. `hostname`: its label kubernetes.io/hostname."""
+
+    name: str
+    hostname: str
+    reason: str
+    since: str
+    until: str
+
+
 class RunStatus(ApiModel):
     """Written only by the operator, in one PATCH a reconcile."""
 
@@ -118,5 +148,7 @@ class RunStatus(ApiModel):
     roles: list[RoleStatus] = Field(default_factory=list, json_schema_extra=_MAP_BY_NAME)
     rl: RLStatus | None = None
     latest_checkpoint: CheckpointRef | None = None
+    excluded_nodes: list[ExcludedNode] = Field(default_factory=list, json_schema_extra=_MAP_BY_NAME)
+    node_failures: list[NodeFailure] = Field(default_factory=list, description="What excludedNodes is decided from.")
     results: list[SuiteResult] = Field(default_factory=list, json_schema_extra=_MAP_BY_NAME)
     report: str | None = Field(None, description="Object key URI of the HTML report.")

@@ -147,7 +147,7 @@ def _apply(kube: Kube, manifest: Manifest) -> Manifest:
 
 
 def _delete(kube: Kube, namespace: str, one: Deletion) -> Manifest | None:
-    return kube.delete(BY_NAME[one.kind], namespace, one.name, one.uid, one.propagation)
+    return kube.delete(BY_NAME[one.kind], namespace, one.name, one.uid, one.propagation, one.grace_s)
 
 
 def _create_token(kube: Kube, manifest: Manifest) -> None:

@@ -27,6 +27,7 @@ class Observed:
     """One snapshot, as the API server gave it.
 
     `children`, `pods`: objects that carry this run's UID. `leftovers`: those made for an earlier run of this name.
+    `nodes`: by name, those on which the pods sit. One that is not here is gone, or so new that it was not heard of yet.
     `teacher`: the run that `curation.teacher.runRef` names. `refusal`: what the API server said to the last apply.
     `kueue`: whether the operator works with Kueue. `flavors`: its ResourceFlavors by name. `priority_class`: the
     WorkloadPriorityClass that the run names.
@@ -37,6 +38,7 @@ class Observed:
     children: Mapping[Key, Manifest] = field(default_factory=dict)
     leftovers: tuple[Manifest, ...] = ()
     pods: tuple[Manifest, ...] = ()
+    nodes: Mapping[str, Manifest] = field(default_factory=dict)
     teacher: Manifest | None = None
     refusal: str | None = None
     kueue: bool = False
@@ -127,6 +129,10 @@ class Case:
         return [pod for pod in self.observed.pods
                 if all(value is None or pod["metadata"].get("labels", {}).get(label) == value
                        for label, value in wanted.items())]
+
+    def node_of(self, pod: Manifest) -> Manifest | None:
+        """The pod's node, as far as it is known."""
+        return self.observed.nodes.get((pod.get("spec") or {}).get("nodeName", ""))
 
     def age(self, moment: str | None) -> float:
         """Seconds since a timestamp; 0 when there is none."""

@@ -61,6 +61,8 @@ BAD_INPUT = "BadInput"
 """A process said by exit code 64 that trying again is useless."""
 TOO_MANY_RESTARTS = "TooManyRestarts"
 """More restarts than failurePolicy.maxRestarts."""
+TOO_MANY_INFRASTRUCTURE_RESTARTS = "TooManyInfrastructureRestarts"
+"""More restarts after lost nodes and pods than failurePolicy.maxInfrastructureRestarts."""
 DEADLINE_EXCEEDED = "DeadlineExceeded"
 """The run took longer than spec.activeDeadline."""
 
@@ -71,6 +73,14 @@ STAGE_SUCCEEDED = "StageSucceeded"
 """A stage did what it is for."""
 ATTEMPT_FAILED = "AttemptFailed"
 """One attempt of a stage failed."""
+RESTARTS_DO_NOT_HELP = "RestartsDoNotHelp"
+"""The trainers restarted in place without a new step; the whole group starts anew."""
+NODE_LOST = "NodeLost"
+"""The node of a pod is gone, not ready, or out of service."""
+NODE_EXCLUDED = "NodeExcluded"
+"""A node failed too often: nothing new of the run is placed on it, and trainers leave it."""
+POD_FORCE_DELETED = "PodForceDeleted"
+"""A pod that hung in Terminating on a lost node was removed, as spec.nodes.forceDelete of the runtime allows."""
 NO_REPORT = "NoReport"
 """A stage's Job ended well but never reported success."""
 DRIFT_CORRECTED = "DriftCorrected"
@@ -84,6 +94,16 @@ USER_FAULT_EXIT_CODE = 64
 """EX_USAGE of sysexits.h: the workloads' word for bad data."""
 STOPPED_EXIT_CODE = 143
 """128 + SIGTERM: told to end, and everything that was to be saved is."""
+KILLED_EXIT_CODE = 137
+"""128 + SIGKILL."""
+STUCK_RESTARTS = 2
+"""So many restarts of trainers in place without a new step, and the whole group starts anew."""
+DISRUPTION_ECHO_S = 600
+"""A Job that fails so soon after it lost a pod fails because of it: its other pods broke off."""
+NODE_INCIDENT_S = 300
+"""Pods that a node loses within this time are one incident."""
+EXCLUDED_NODES = 32
+"""At most so many nodes are avoided, the newest: an affinity is no place for a whole cluster."""
 PREFLIGHT_BACKOFF_S = (5, 60)
 """First and longest wait between two looks at a store that failed; a repaired Secret should show soon."""
 RETRY_BACKOFF_S = (10, 300)

@@ -33,7 +33,9 @@ _CHILD = ("list", "watch", "create", "patch", "delete")
 RUN = Kind("MagistralRun", GROUP, VERSION, "magistralruns", ("list", "watch", "delete"))
 RUNTIME = Kind("MagistralRuntime", GROUP, VERSION, "magistralruntimes", ("list", "watch"), namespaced=False)
 CHECKPOINT = Kind("Checkpoint", GROUP, VERSION, "checkpoints", _CHILD)
-POD = Kind("Pod", "", "v1", "pods", ("list", "watch"))
+POD = Kind("Pod", "", "v1", "pods", ("list", "watch", "delete"))
+"""Delete: only those that hang on a lost node, where the runtime allows it."""
+NODE = Kind("Node", "", "v1", "nodes", ("list", "watch"), namespaced=False)
 CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps", ("get", *_CHILD))
 SERVICE = Kind("Service", "", "v1", "services", _CHILD)
 SERVICE_ACCOUNT = Kind("ServiceAccount", "", "v1", "serviceaccounts", _CHILD)
@@ -61,7 +63,7 @@ CHILDREN = (SERVICE_ACCOUNT, ROLE, ROLE_BINDING, CONFIG_MAP, SERVICE, NETWORK_PO
 """Kinds that are listed by label and applied, in the order in which they are applied."""
 QUEUEING = (QUOTA, RESOURCE_FLAVOR, PRIORITY_CLASS)
 """Kueue's kinds. Only an operator that was told to work with Kueue may touch them: elsewhere they do not exist."""
-BY_NAME = {kind.name: kind for kind in (*CHILDREN, RUN, RUNTIME, POD, SECRET, EVENT, LEASE, *QUEUEING)}
+BY_NAME = {kind.name: kind for kind in (*CHILDREN, RUN, RUNTIME, POD, NODE, SECRET, EVENT, LEASE, *QUEUEING)}
 
 QUEUEING_SUBRESOURCES = {"workloads/status": ("patch",)}
 SUBRESOURCES = {"magistralruns/status": ("patch",), "checkpoints/status": ("patch",),

@@ -130,13 +130,14 @@ class Kube:
         return self._call("PATCH", kind, kind.path(meta.get("namespace"), meta["name"], "status"), body,
                           content_type="application/merge-patch+json", query={"fieldManager": FIELD_MANAGER})
 
-    def delete(self, kind: Kind, namespace: str | None, name: str, uid: str, propagation: str) -> Manifest | None:
+    def delete(self, kind: Kind, namespace: str | None, name: str, uid: str, propagation: str,
+               grace_s: int | None = None) -> Manifest | None:
         """Delete the object with this UID; one that is gone, or another of that name, is fine.
 
         Returns the object where it is still ending, None where nothing of it is left.
         """
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid},
-                "propagationPolicy": propagation}
+                "propagationPolicy": propagation, **({} if grace_s is None else {"gracePeriodSeconds": grace_s})}
         try:
             answer = self._call("DELETE", kind, kind.path(namespace, name), body)
         except ApiError as error:

@@ -2,7 +2,7 @@
 
 from magistral_api.names import LABEL_MANAGED_BY, LABEL_RUN_UID, MANAGER
 from magistral_operator.case import Observed
-from magistral_operator.kinds import PRIORITY_CLASS, RESOURCE_FLAVOR, RUN, RUNTIME
+from magistral_operator.kinds import NODE, PRIORITY_CLASS, RESOURCE_FLAVOR, RUN, RUNTIME
 from magistral_operator.plan import Manifest, key_of
 from magistral_operator.policies.queue import LABEL_PRIORITY
 from magistral_operator.store import RunKey, Store, runtime_of, teacher_of
@@ -17,14 +17,17 @@ def observe(store: Store, key: RunKey, refusal: str | None = None, *, kueue: boo
     uid, teacher = run["metadata"]["uid"], teacher_of(run)
     found, priority = store.of_run(key), _label(run, LABEL_PRIORITY)
     ours = [item for item in found if _label(item, LABEL_RUN_UID) == uid]
+    pods = [item for item in ours if item["kind"] == "Pod"]
+    used = {pod["spec"].get("nodeName") for pod in pods} - {None}
     return Observed(
         run=run, runtime=store.get(RUNTIME, None, runtime_of(run)), refusal=refusal, kueue=kueue,
         teacher=store.get(RUN, namespace, teacher) if teacher else None,
+        nodes={name: node for name in sorted(used) if (node := store.get(NODE, None, name))},
         children={key_of(item): item for item in ours if item["kind"] != "Pod"},
         # Only what the operator itself made for an earlier run of this name; a user's object is never a leftover.
         leftovers=tuple(item for item in found if item["kind"] != "Pod" and _label(item, LABEL_RUN_UID) not in (None, uid)
                         and _label(item, LABEL_MANAGED_BY) == MANAGER),
-        pods=tuple(item for item in ours if item["kind"] == "Pod"),
+        pods=tuple(pods),
         flavors={item["metadata"]["name"]: item for item in store.all(RESOURCE_FLAVOR)} if kueue else {},
         priority_class=store.get(PRIORITY_CLASS, None, priority) if priority else None)
 

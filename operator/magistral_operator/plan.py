@@ -16,12 +16,13 @@ def key_of(manifest: Manifest) -> Key:
 
 @dataclass(frozen=True)
 class Deletion:
-    """A delete that only hits the object that was seen."""
+    """A delete that only hits the object that was seen. `grace_s` 0: without asking its node."""
 
     kind: str
     name: str
     uid: str
     propagation: Literal["Background", "Foreground"] = "Background"
+    grace_s: int | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from magistral_operator.plan import Manifest
 
 ENDED = ("Succeeded", "Failed")
 """Phases of a pod that runs no more."""
+CREATION_FAILURES = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError"}
+"""Why a container waits when the kubelet could not make or start it."""
 
 
 def live(pod: Manifest) -> bool:

@@ -1,5 +1,6 @@
 """The operator's decision, whole and pure: what was observed and the time in, what to write out."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from magistral_operator.policies import (
     completion,
     deadline,
     failure,
+    nodes,
     pod_problems,
     preconditions,
     queue,
@@ -43,6 +45,7 @@ def reconcile(observed: Observed, now: datetime) -> Plan:
 
     stages.read_reports(case)
     roles.report(case)
+    nodes.report(case)
     checkpoints.report(case)
     if end := deadline.check(case) or failure.check(case) or completion.check(case):
         return _end(case, end)
@@ -89,6 +92,7 @@ def _plan(case: Case, verdict: Verdict, wanted: list[Manifest] | None = None, *,
     compare.children(case, plan, wanted or [])
     if prune:
         compare.idle(case, plan, {key_of(manifest) for manifest in wanted or []})
+    nodes.force_delete(case, plan)
     _give_quota_back(case, plan)
     plan.status, plan.requeue_after = _changed(case.observed, case.status), case.requeue_after
     return plan
@@ -103,6 +107,10 @@ def _give_quota_back(case: Case, plan: Plan) -> None:
 def _end(case: Case, verdict: Verdict) -> Plan:
     case.status.phase = "Succeeded" if verdict.mode == "ready" else "Failed"
     case.status.completion_time = case.timestamp
+    if failure.keeps_pods(case, verdict.reason):
+        ttl_after = case.run.spec.ttl_after_finished
+        verdict = replace(verdict, message=f"{verdict.message}; its pods are kept (failurePolicy.onFailure KeepPods) until "
+                                           + (f"{ttl_after} after its end" if ttl_after else "the run is deleted"))
     case.note(verdict.reason, verdict.message, warning=verdict.mode != "ready")
     conditions.write(case.status, verdict, case.run.metadata.generation, case.timestamp)
     return _at_rest(case)
@@ -115,7 +123,9 @@ def _at_rest(case: Case) -> Plan:
         condition.observed_generation = case.run.metadata.generation
     plan = Plan(events=case.events)
     compare.children(case, plan, [checkpoint(case, spec) for spec in checkpoints.reported(case)])
-    compare.idle(case, plan, set())
+    if not failure.keeps_pods(case, case.status.conditions[0].reason):
+        compare.idle(case, plan, set())
+    nodes.force_delete(case, plan)
     plan.token = None
     _give_quota_back(case, plan)
     if expired := ttl.check(case):

@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from magistral_api.names import LABEL_RUN
-from magistral_operator.kinds import POD, RUN, RUNTIME, Kind
+from magistral_operator.kinds import NODE, POD, RUN, RUNTIME, Kind
 from magistral_operator.plan import Manifest
 
 RunKey = tuple[str, str]
 """Namespace and name of a run."""
 _POD_SPEC = ("nodeName", "terminationGracePeriodSeconds")
 """The operator never writes a pod, so the rest of its spec is nobody's question."""
+_HEARTBEAT = "lastHeartbeatTime"
+"""Of a node's conditions: says every few minutes that nothing has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Store:
         self._entries: dict[Ref, _Entry] = {}
         self._of_run: dict[RunKey, set[Ref]] = {}
         self._uses: dict[RunKey, tuple[str, str | None]] = {}
+        self._node_of: dict[Ref, str] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -54,11 +57,13 @@ class Store:
             return False
         self._forget(ref)
         self._entries[ref] = entry
+        if kind == POD and (node := (manifest.get("spec") or {}).get("nodeName")):
+            self._node_of[ref] = node
         if entry.run is not None:
             self._of_run.setdefault(entry.run, set()).add(ref)
         if kind == RUN:
             self._uses[ref.namespace, ref.name] = runtime_of(manifest), teacher_of(manifest)
-        return True
+        return known is None or known.text != entry.text
 
     def drop(self, ref: Ref, uid: str) -> Manifest | None:
         """Forget a deleted object if it is still that one, and return it."""
@@ -76,13 +81,15 @@ class Store:
         return list(self._uses)
 
     def concerned(self, kind: Kind, manifest: Manifest) -> set[RunKey]:
-        """Runs whose look this object may change: its own, those that use the runtime, those that learn from the run."""
+        """Runs whose look this object may change: its own, those that use the runtime, learn from the run, sit on the node."""
         namespace, name = manifest["metadata"].get("namespace", ""), manifest["metadata"]["name"]
         if kind == RUNTIME:
             return {key for key, (runtime, _) in self._uses.items() if runtime == name}
         if kind == RUN:
             return {(namespace, name)} | {key for key, (_, teacher) in self._uses.items()
                                           if (key[0], teacher) == (namespace, name)}
+        if kind == NODE:
+            return {run for ref, node in self._node_of.items() if node == name and (run := self._entries[ref].run)}
         own = run_of(kind, manifest)
         return {own} if own else set()
 
@@ -100,6 +107,7 @@ class Store:
 
     def _forget(self, ref: Ref) -> None:
         entry = self._entries.pop(ref, None)
+        self._node_of.pop(ref, None)
         if entry is not None and entry.run is not None:
             refs = self._of_run[entry.run]
             refs.discard(ref)
@@ -143,6 +151,18 @@ def _entry(kind: Kind, manifest: Manifest) -> _Entry:
     if kind == POD:
         spec = manifest.get("spec") or {}
         kept["spec"] = {field: spec[field] for field in _POD_SPEC if field in spec}
+    if kind == NODE:
+        kept = _node(kept)
     # Versions of one resource grow; since Kubernetes 1.35 clients may compare them as numbers.
     return _Entry(int(meta["resourceVersion"]), meta["uid"], run_of(kind, manifest),
                   json.dumps(kept, separators=(",", ":")).encode())
+
+
+def _node(manifest: Manifest) -> Manifest:
+    """What policies read of a node; the same bytes after a mere heartbeat."""
+    meta, conditions = manifest["metadata"], (manifest.get("status") or {}).get("conditions", [])
+    return {
+        "metadata": {"name": meta["name"], "uid": meta["uid"], "labels": meta.get("labels", {})},
+        "spec": {"taints": (manifest.get("spec") or {}).get("taints", [])},
+        "status": {"conditions": [{key: value for key, value in one.items() if key != _HEARTBEAT} for one in conditions]},
+    }

@@ -10,13 +10,13 @@ from concurrent.futures import Executor
 from functools import partial
 
 from magistral_api.names import LABEL_RUN
-from magistral_operator.kinds import CHILDREN, POD, QUEUEING, QUOTA, RUN, RUNTIME, Kind
+from magistral_operator.kinds import CHILDREN, NODE, POD, QUEUEING, QUOTA, RUN, RUNTIME, Kind
 from magistral_operator.kube import ApiError, Kube, Page
 from magistral_operator.plan import Manifest
 from magistral_operator.store import Ref, Store, ref_of
 
 LABELLED = (*CHILDREN, POD, QUOTA)
-KINDS = (RUNTIME, RUN, *CHILDREN, POD)
+KINDS = (RUNTIME, NODE, RUN, *CHILDREN, POD)
 
 
 def kinds(*, kueue: bool) -> tuple[Kind, ...]:

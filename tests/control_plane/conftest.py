@@ -114,7 +114,7 @@ def confined(plane: planes.ControlPlane, api: Api, operator: Operator, tmp_path:
     name = f"t-{uuid.uuid4().hex[:8]}"
     assert operator.terminate() == 0
     with namespace(api, name) as made:
-        everywhere = (kinds.RUNTIME,)
+        everywhere = (kinds.RUNTIME, kinds.NODE)
         allow(api, "confined", rules(*everywhere))
         allow(api, "confined", rules(*(kind for kind in kinds.BY_NAME.values() if kind not in everywhere)), name)
         (port,) = planes.free_ports(1)

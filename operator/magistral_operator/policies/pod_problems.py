@@ -6,7 +6,6 @@ from magistral_operator.case import Case, Verdict
 from magistral_operator.plan import Manifest
 
 _IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
-_CREATION = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError"}
 
 
 def check(case: Case) -> Verdict | None:
@@ -50,7 +49,7 @@ def _waiting(case: Case, pod: Manifest, container: Manifest, waiting: Manifest) 
         return _image(case, pod, container)
     if reason == "CreateContainerConfigError" and "secret" in words.lower():
         return _secret(case, pod, words)
-    if reason in _CREATION:
+    if reason in pods.CREATION_FAILURES:
         return _stalled(constants.CONTAINER_NOT_CREATED, f"{_where(pod)}: {reason}: {words[:500]}")
     if reason == "CrashLoopBackOff" and container.get("restartCount", 0) >= constants.CRASHES_BEFORE_STALLED:
         last = (container.get("lastState") or {}).get("terminated") or {}

@@ -1,10 +1,10 @@
 """Long-lived roles: which the run wants now, how many pods are ready, and how often they had to come back."""
 
-from magistral_api.status import PodRestarts, RoleStatus
+from magistral_api.status import RoleStatus
 from magistral_operator import pods
 from magistral_operator.case import Case
 from magistral_operator.plan import Manifest
-from magistral_operator.policies import queue, suspend
+from magistral_operator.policies import faults, queue, restarts, suspend
 
 SERVING_STAGES = ("select", "rl", "evaluate")
 """Stages that need generators and verifiers."""
@@ -28,45 +28,47 @@ def wanted(case: Case) -> dict[str, int]:
 
 def report(case: Case) -> None:
     """Bring status.roles up to date. Said again with the same pods, it changes nothing."""
-    rl = case.stage("rl")
     before = {role.name: role for role in case.status.roles}
-    roles = []
+    case.status.roles = []
     for name, desired in wanted(case).items():
         role = before.get(name) or RoleStatus(name=name)
-        found = case.pods(role=name, stage="rl", attempt=rl.attempt) if rl and name in suspend.STAGE_ROLES \
-            else case.pods(role=name)
+        found = _pods(case, name)
         role.desired = desired
         role.ready = sum(pods.ready(pod) for pod in found)
-        _count(role, [pod for pod in found if pods.live(pod)])
-        if suspend.lets_go(case, name):
+        if not desired or suspend.lets_go(case, name):
+            # What goes now goes because nobody needs it.
             role.pods = {}
-        if desired or role.ready or name in before:
-            roles.append(role)
-    case.status.roles = roles
-
-
-def _count(role: RoleStatus, found: list[Manifest]) -> None:
-    seen = role.pods
-    names = {pod["metadata"]["name"] for pod in found}
-    gone = sorted(name for name in seen if name not in names)
-    now: dict[str, PodRestarts] = {}
-    new_restarts = 0
-    for pod in sorted(found, key=lambda pod: str(pod["metadata"]["name"])):
-        name, uid, own = pod["metadata"]["name"], pod["metadata"]["uid"], pods.restarts(pod)
-        old = seen.get(name)
-        if old is not None and old.uid == uid:
-            now[name] = PodRestarts(uid=uid, inherited=old.inherited, own=max(old.own, own))
+        elif name == "trainer":
+            _count_trainers(case, role, found)
         else:
-            replaced = old or (seen[gone.pop(0)] if gone else None)
-            now[name] = PodRestarts(uid=uid, inherited=replaced.total + 1 if replaced else 0, own=own)
-            old = replaced
-        new_restarts += now[name].total - (old.total if old else 0)
-    # The lost ones are kept until another pod takes their place; beyond `desired` they were let go on purpose.
-    for name in gone[:max(role.desired - len(now), 0)]:
-        now[name] = seen[name]
-    if role.name == "trainer":
-        # One dead trainer restarts its peers: the group came back as often as its most restarted pod.
-        role.restarts = max([role.restarts, *(pod.total for pod in now.values())])
-    else:
-        role.restarts += new_restarts
-    role.pods = now
+            restarts.count(role, [_seen(case, pod) for pod in found], group=False)
+        if desired or role.ready or name in before:
+            case.status.roles.append(role)
+
+
+def _pods(case: Case, name: str) -> list[Manifest]:
+    stage = case.stage("rl")
+    if name in suspend.STAGE_ROLES and stage:
+        return case.pods(role=name, stage="rl", attempt=stage.attempt)
+    return case.pods(role=name)
+
+
+def _count_trainers(case: Case, role: RoleStatus, found: list[Manifest]) -> None:
+    before = role.restarts
+    # A trainer on a dead node has stopped the whole group, whether or not its pod comes back.
+    restarts.count(role, [_seen(case, pod, lost_with_node=True) for pod in found], group=True)
+    stage = case.stage("rl")
+    assert stage is not None
+    stage.restarts, stage.infrastructure_restarts = role.restarts, role.infrastructure_restarts
+    stage.stuck_restarts = max(stage.stuck_restarts + role.restarts - before, 0)
+
+
+def _seen(case: Case, pod: Manifest, *, lost_with_node: bool = False) -> restarts.Seen:
+    meta, node = pod["metadata"], case.node_of(pod)
+    gone = not pods.live(pod) or (lost_with_node and faults.dead(node))
+    loss = faults.of_loss(pod, node) if gone else None
+    ends = [faults.of_end(end, pod, node) for end in pods.ends(pod)]
+    last = ends[0] if ends else faults.Fault("application", "Unknown")
+    return restarts.Seen(
+        meta["name"], meta["uid"], pods.restarts(pod), last.kind if last else None,
+        (loss.kind if loss else "infrastructure") if gone else None)

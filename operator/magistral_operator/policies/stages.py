@@ -39,14 +39,16 @@ def backoff(stage: StageStatus) -> float:
         first, longest = constants.PREFLIGHT_BACKOFF_S
         return float(min(first * 2 ** min(stage.attempt - 1, 16), longest))
     first, longest = constants.RETRY_BACKOFF_S
-    return float(min(first * 2 ** min(max(stage.restarts, 1) - 1, 16), longest))
+    failures = max(stage.restarts + stage.infrastructure_restarts, 1)
+    return float(min(first * 2 ** min(failures - 1, 16), longest))
 
 
 def _begin(case: Case, stage: StageStatus) -> None:
     stage.attempt += 1
     stage.state = "Running"
     stage.start_time = stage.start_time or case.timestamp
-    stage.completion_time = None
+    stage.completion_time = stage.disrupted = None
+    stage.stuck_restarts = 0
     case.status.progress = stage.name
     if stage.attempt == 1 or stage.name != "preflight":
         # Preflight is tried until the store is repaired; an Event each time would bury the others.
@@ -54,6 +56,8 @@ def _begin(case: Case, stage: StageStatus) -> None:
 
 
 def _copy(case: Case, stage: StageStatus, report: StageProgress) -> None:
+    if report.step > stage.step:
+        stage.stuck_restarts = 0
     stage.step, stage.total_steps = report.step, report.total_steps
     stage.outputs = stage.outputs | report.outputs
     case.status.progress = f"{stage.name} {stage.step}/{stage.total_steps}" if stage.total_steps else stage.name
@@ -80,7 +84,8 @@ def _running(case: Case, stage: StageStatus) -> Verdict:
 def _retrying(case: Case, stage: StageStatus) -> Verdict:
     if stage.name == "preflight":
         return Verdict(stage.reason or constants.PREFLIGHT_FAILED, stage.message or "", "stalled")
-    limit = case.run.spec.failure_policy.max_restarts
+    policy = case.run.spec.failure_policy
     return Verdict(constants.RETRYING,
-                   f"stage {stage.name}: attempt {stage.attempt} failed (restart {stage.restarts} of {limit}): "
-                   f"{stage.message}; it is tried again after {backoff(stage):.0f} s")
+                   f"stage {stage.name}: attempt {stage.attempt} failed: {stage.message}; it is tried again after "
+                   f"{backoff(stage):.0f} s (restarts {stage.restarts} of {policy.max_restarts}, after infrastructure "
+                   f"faults {stage.infrastructure_restarts} of {policy.max_infrastructure_restarts})")

@@ -55,7 +55,7 @@ def test_the_operator_may_create_a_secret_but_never_read_one() -> None:
 def test_named_namespaces_get_bindings_of_their_own_and_no_cluster_wide_one() -> None:
     documents = helm("--set", "namespaces={a,b}")
     assert {b["metadata"]["namespace"] for b in of_kind(documents, "RoleBinding")} == {"a", "b", "system"}
-    assert [b["metadata"]["name"] for b in of_kind(documents, "ClusterRoleBinding")] == ["magistral-operator-runtimes"]
+    assert [b["metadata"]["name"] for b in of_kind(documents, "ClusterRoleBinding")] == ["magistral-operator-cluster"]
 
 
 def test_a_digest_wins_over_a_tag() -> None:

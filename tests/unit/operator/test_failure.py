@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.unit.operator.world import World, reach
+from magistral_api.names import PARADIGM_STAGES
+from tests.unit.operator.world import World, reach, succeed
 
 
 def test_a_failed_preflight_is_told_with_its_remedy() -> None:
@@ -76,7 +77,7 @@ def test_a_pod_of_an_earlier_attempt_says_nothing_about_this_one() -> None:
     assert world.status["phase"] == "Running"
 
 
-def test_an_infrastructure_fault_is_tried_again_after_a_back_off() -> None:
+def test_a_fault_of_the_process_is_tried_again_after_a_back_off() -> None:
     world = reach(World("Evaluate"), "evaluate")
     world.exit_with("w", 1, "connection reset", stage="evaluate", attempt=1).end_job("evaluate").settle()
     assert world.conditions() == {"Ready": ("False", "Retrying"), "Reconciling": ("True", "Retrying")}
@@ -99,8 +100,9 @@ def test_servers_stay_while_a_stage_waits_to_be_tried_again() -> None:
 
 def test_more_failures_than_max_restarts_end_the_run() -> None:
     world = reach(World("Evaluate", failurePolicy={"maxRestarts": 2}), "evaluate")
-    for _ in range(3):
-        world.end_job("evaluate", message="BackoffLimitExceeded").settle().pass_time(300).settle().settle()
+    for attempt in range(1, 4):
+        world.exit_with("w", 1, stage="evaluate", attempt=attempt).end_job("evaluate").settle()
+        world.pass_time(300).settle().settle()
     assert world.status["phase"] == "Failed"
     assert world.conditions()["Ready"] == ("False", "TooManyRestarts")
     assert world.stage("evaluate")["restarts"] == 2
@@ -162,3 +164,131 @@ def test_a_trainer_that_ended_well_is_no_fault_while_the_report_is_on_its_way() 
     world.pod("one-trainer-0", role="trainer", stage="rl", attempt=1, container={
         "name": "main", "restartCount": 1, "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 0}}})
     assert world.settle().status["phase"] == "Running"
+
+
+def trainers(world: World, *restarts: int, attempt: int = 1) -> World:
+    """The trainers with so many restarts of their containers."""
+    for rank, count in enumerate(restarts):
+        ended = {"lastState": {"terminated": {"exitCode": 1, "message": "NCCL error"}}} if count else {}
+        world.pod(f"one-trainer-{rank}", role="trainer", stage="rl", attempt=attempt, ready=True, container={
+            "name": "main", "restartCount": count, "state": {"running": {}}} | ended)
+    return world.settle()
+
+
+def counters(world: World, stage: str) -> tuple[int, int]:
+    return world.stage(stage)["restarts"], world.stage(stage)["infrastructureRestarts"]
+
+
+def test_trainers_that_restart_in_place_without_a_new_step_start_anew_as_a_group() -> None:
+    world = trainers(reach(World("RL"), "rl"), 0, 0)
+    servers = {key: child for key, child in world.children.items() if key[0] == "Deployment"}
+    trainers(trainers(world, 1, 1), 2, 2)
+    assert world.conditions()["Reconciling"] == ("True", "Retrying")
+    assert world.workloads == ["one-generator", "one-preflight", "one-verifier"]
+    assert "without a new step; last: exit code 1: NCCL error" in world.message
+    world.pods.clear()
+    world.pass_time(20).settle()
+    assert (world.stage("rl")["attempt"], counters(world, "rl")) == (2, (2, 0))
+    for part in ("trainer", "conductor"):
+        assert world.child("StatefulSet", part)["metadata"]["labels"]["training.magistral.dev/attempt"] == "2"
+    assert {key: child for key, child in world.children.items() if key[0] == "Deployment"} == servers
+    trainers(trainers(world, 0, 0, attempt=2), 1, 1, attempt=2)
+    assert (world.stage("rl")["attempt"], counters(world, "rl")) == (2, (3, 0))
+
+
+def test_trainers_that_make_a_step_between_two_crashes_heal_in_place() -> None:
+    world = trainers(reach(World("RL"), "rl"), 0, 0)
+    for crash in (1, 2, 3):
+        trainers(world.report("rl", "Running", step=crash), crash, crash)
+    assert (world.stage("rl")["attempt"], counters(world, "rl")) == (1, (3, 0))
+
+
+def test_lost_trainers_have_a_limit_of_their_own() -> None:
+    world = trainers(reach(World("RL", failurePolicy={"maxRestarts": 0, "maxInfrastructureRestarts": 1}), "rl"), 0, 0)
+    world.end("one-trainer-0").settle()
+    world.pods["one-trainer-0"]["metadata"]["uid"] = "second"
+    trainers(world, 0, 1)
+    assert (world.status["phase"], counters(world, "rl")) == ("Running", (0, 1))
+    world.end("one-trainer-1").settle()
+    assert world.conditions()["Ready"] == ("False", "TooManyInfrastructureRestarts")
+    assert "failurePolicy.maxInfrastructureRestarts 1" in world.message
+
+
+def test_lost_servers_change_nothing_of_the_trainers() -> None:
+    world = trainers(reach(World("RL", failurePolicy={"maxRestarts": 0, "maxInfrastructureRestarts": 0}), "rl"), 0, 0)
+    before = {key: child for key, child in world.children.items() if key[0] == "StatefulSet"}
+    for turn in range(5):
+        for role in ("generator", "verifier"):
+            world.pod(role, role=role, uid=f"{role}-{turn}")
+        world.settle()
+    assert {key: child for key, child in world.children.items() if key[0] == "StatefulSet"} == before
+    assert world.role("generator")["infrastructureRestarts"] == world.role("verifier")["infrastructureRestarts"] == 4
+    assert world.status["phase"] == "Running"
+
+
+def test_a_job_that_breaks_off_because_a_pod_was_lost_counts_as_infrastructure() -> None:
+    world = reach(World("SFT", failurePolicy={"maxRestarts": 0}), "sft")
+    for rank in (0, 1):
+        world.pod(f"s{rank}", role="trainer", stage="sft", attempt=1)
+    world.end("s1").settle()
+    del world.pods["s1"]
+    world.exit_with("s0", 1, "connection reset", role="trainer", stage="sft", attempt=1).end_job("sft").settle()
+    assert (world.status["phase"], counters(world, "sft")) == ("Running", (0, 1))
+
+
+def test_a_job_whose_pods_are_ended_because_it_failed_counts_as_what_failed_it() -> None:
+    world = reach(World("SFT"), "sft")
+    world.exit_with("s0", 1, "no such column", role="trainer", stage="sft", attempt=1)
+    world.pod("s1", role="trainer", stage="sft", attempt=1).end("s1").end_job("sft").settle()
+    assert counters(world, "sft") == (1, 0)
+
+
+def test_a_failed_job_without_a_pod_to_say_why_counts_as_infrastructure() -> None:
+    world = reach(World("Evaluate", failurePolicy={"maxInfrastructureRestarts": 0}), "evaluate")
+    world.end_job("evaluate").settle()
+    assert world.conditions()["Ready"] == ("False", "TooManyInfrastructureRestarts")
+
+
+def test_kinds_of_faults_are_counted_apart() -> None:
+    world = reach(World("Evaluate"), "evaluate")
+    world.exit_with("w", 1, stage="evaluate", attempt=1).end_job("evaluate").settle().pass_time(10).settle().settle()
+    world.exit_with("w", 137, stage="evaluate", attempt=2, node="n").lose("n").end_job("evaluate").settle()
+    assert counters(world, "evaluate") == (1, 1)
+
+
+def test_a_failed_run_keeps_its_pods_for_debugging_where_that_is_asked_for() -> None:
+    world = reach(World("RL", failurePolicy={"onFailure": "KeepPods"}, ttlAfterFinished="1h"), "rl")
+    before = world.workloads
+    world.exit_with("one-trainer-0", 64, "bad prompts", role="trainer", stage="rl", attempt=1).settle()
+    assert world.status["phase"] == "Failed"
+    assert world.workloads == before
+    assert "its pods are kept (failurePolicy.onFailure KeepPods) until 1h after its end" in world.message
+    world.pass_time(3600).look()
+    assert world.deleted
+
+
+def test_kept_pods_go_when_their_user_has_seen_enough() -> None:
+    world = reach(World("RL", failurePolicy={"onFailure": "KeepPods"}), "rl")
+    world.exit_with("one-trainer-0", 64, role="trainer", stage="rl", attempt=1).settle()
+    world.change(failurePolicy={"onFailure": "Delete"}).settle()
+    assert world.names("StatefulSet", "Deployment") == []
+
+
+def test_a_deadline_frees_the_pods_of_a_run_that_would_keep_them() -> None:
+    world = reach(World("RL", failurePolicy={"onFailure": "KeepPods"}, activeDeadline="1h"), "rl").pass_time(3600).settle()
+    assert world.conditions()["Ready"] == ("False", "DeadlineExceeded")
+    assert world.names("StatefulSet", "Deployment") == []
+
+
+def test_a_run_that_succeeded_keeps_no_pods() -> None:
+    world = succeed(World("RL", failurePolicy={"onFailure": "KeepPods"}), PARADIGM_STAGES["RL"])
+    assert world.names("StatefulSet", "Deployment") == []
+
+
+def test_the_deadline_also_ends_a_run_that_waits_for_its_next_attempt() -> None:
+    world = trainers(reach(World("RL", activeDeadline="1h"), "rl"), 0, 0)
+    world.pass_time(3595)
+    trainers(world, 2, 2)
+    assert world.conditions()["Reconciling"] == ("True", "Retrying")
+    world.pass_time(5).settle()
+    assert world.conditions()["Ready"] == ("False", "DeadlineExceeded")

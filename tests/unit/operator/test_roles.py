@@ -23,18 +23,19 @@ def lose(name: str) -> Step:
 
 
 ROLE = "generator"
-COUNTS: dict[str, tuple[list[Step], int]] = {
-    "two pods that come up are no restarts": ([pod("a", "1"), pod("b", "2")], 0),
-    "a container that restarts counts once": ([pod("a", "1"), pod("a", "1", 1)], 1),
-    "each restart of a container counts": ([pod("a", "1"), pod("a", "1", 3)], 3),
-    "a replaced pod counts once": ([pod("a", "1"), pod("b", "2"), lose("a"), pod("c", "3")], 1),
+COUNTS: dict[str, tuple[list[Step], tuple[int, int]]] = {
+    "two pods that come up are no restarts": ([pod("a", "1"), pod("b", "2")], (0, 0)),
+    "a container that restarts counts once": ([pod("a", "1"), pod("a", "1", 1)], (1, 0)),
+    "each restart of a container counts": ([pod("a", "1"), pod("a", "1", 3)], (3, 0)),
+    "a replaced pod counts once": ([pod("a", "1"), pod("b", "2"), lose("a"), pod("c", "3")], (0, 1)),
     "a replacement seen before the old pod is gone counts once":
-        ([pod("a", "1"), pod("a", "1", gone=True), pod("c", "3"), lose("a")], 1),
-    "a pod that comes back under its name counts once": ([pod("a", "1"), pod("a", "9")], 1),
-    "a lost pod counts only when it is replaced": ([pod("a", "1"), pod("b", "2"), lose("a")], 0),
+        ([pod("a", "1"), pod("a", "1", gone=True), pod("c", "3"), lose("a")], (0, 1)),
+    "a pod that comes back under its name counts once": ([pod("a", "1"), pod("a", "9")], (0, 1)),
+    "a lost pod counts before it is replaced": ([pod("a", "1"), pod("b", "2"), lose("a")], (0, 1)),
+    "a pod that is ending counts before it is gone": ([pod("a", "1"), pod("a", "1", gone=True), lose("a")], (0, 1)),
     "restarts of a replaced pod are not counted again":
-        ([pod("a", "1", 0), pod("a", "1", 2), lose("a"), pod("b", "2", 0), pod("b", "2", 1)], 4),
-    "a restart count that falls is no restart": ([pod("a", "1"), pod("a", "1", 2), pod("a", "1", 1)], 2),
+        ([pod("a", "1", 0), pod("a", "1", 2), lose("a"), pod("b", "2", 0), pod("b", "2", 1)], (3, 1)),
+    "a restart count that falls is no restart": ([pod("a", "1"), pod("a", "1", 2), pod("a", "1", 1)], (2, 0)),
 }
 
 
@@ -45,7 +46,7 @@ def test_count(sentence: str) -> None:
     for step in steps:
         step(world)
         world.settle()
-    assert world.role(ROLE)["restarts"] == expected
+    assert (world.role(ROLE)["restarts"], world.role(ROLE)["infrastructureRestarts"]) == expected
 
 
 def test_scaling_down_is_no_restart() -> None:
@@ -58,10 +59,10 @@ def test_scaling_down_is_no_restart() -> None:
     world.settle().change(rl=world.run["spec"]["rl"] | {"generators": 2})
     pod("c", "3")(world)
     world.settle()
-    assert world.role(ROLE)["restarts"] == 0
+    assert (world.role(ROLE)["restarts"], world.role(ROLE)["infrastructureRestarts"]) == (0, 0)
 
 
-def test_one_dead_trainer_that_takes_its_peers_along_is_one_restart_of_the_group() -> None:
+def test_one_lost_trainer_that_takes_its_peers_along_is_one_restart_of_the_group() -> None:
     world = reach(World("RL"), "rl")
     for name in ("one-trainer-0", "one-trainer-1"):
         world.pod(name, role="trainer", stage="rl", attempt=1)
@@ -69,7 +70,7 @@ def test_one_dead_trainer_that_takes_its_peers_along_is_one_restart_of_the_group
     world.pod("one-trainer-1", role="trainer", stage="rl", attempt=1, uid="another").settle()
     world.pod("one-trainer-0", role="trainer", stage="rl", attempt=1,
               container={"name": "main", "restartCount": 1, "state": {"running": {}}}).settle()
-    assert world.role("trainer")["restarts"] == 1
+    assert (world.role("trainer")["restarts"], world.role("trainer")["infrastructureRestarts"]) == (0, 1)
 
 
 def test_ready_and_desired_pods_are_shown() -> None:

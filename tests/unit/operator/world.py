@@ -17,6 +17,13 @@ DIGEST = "sha256:" + "a" * 64
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+def a_node(name: str, ready: str = "True", since: str = stamp(START), **conditions: str) -> Manifest:
+    """A Node; keywords are further conditions."""
+    return {"metadata": {"name": name, "labels": {"kubernetes.io/hostname": f"host-{name}"}}, "status": {"conditions": [
+        {"type": kind, "status": status, "lastTransitionTime": since}
+        for kind, status in ({"Ready": ready} | conditions).items()]}}
+
+
 def runtime(**roles: dict[str, Any]) -> Manifest:
     """A MagistralRuntime; keywords replace fields of a role, `spec` those of the spec."""
     spec = roles.pop("spec", {})
@@ -66,6 +73,7 @@ class World:
         self.children: dict[Key, Manifest] = {}
         self.leftovers: list[Manifest] = []
         self.pods: dict[str, Manifest] = {}
+        self.nodes: dict[str, Manifest] = {}
         self.refusal: str | None = None
         self.kueue = False
         self.flavors: dict[str, Manifest] = {}
@@ -81,7 +89,7 @@ class World:
     def observed(self) -> Observed:
         return copy.deepcopy(Observed(
             run=self.run, runtime=self.runtime, children=self.children, leftovers=tuple(self.leftovers),
-            pods=tuple(self.pods.values()), teacher=self.teacher, refusal=self.refusal,
+            pods=tuple(self.pods.values()), nodes=self.nodes, teacher=self.teacher, refusal=self.refusal,
             kueue=self.kueue, flavors=self.flavors, priority_class=self.priority_class))
 
     def look(self) -> Plan:
@@ -96,6 +104,8 @@ class World:
         for one in plan.delete:
             self.deleted |= one.kind == "MagistralRun"
             self.children.pop((one.kind, one.name), None)
+            if one.kind == "Pod":
+                del self.pods[one.name]
             self.leftovers = [left for left in self.leftovers if left["metadata"]["uid"] != one.uid]
         for manifest in plan.apply:
             before = self.children.get(key_of(manifest), {"metadata": {"uid": f"child-{next(self._uids)}"}})
@@ -145,16 +155,30 @@ class World:
         return self
 
     def pod(self, name: str, *, role: str = "worker", stage: str | None = None, attempt: int | None = None,
-            container: Manifest | None = None, ready: bool = False, uid: str | None = None, **status: Any) -> "World":
+            container: Manifest | None = None, ready: bool = False, uid: str | None = None, node: str | None = None,
+            **status: Any) -> "World":
         """What kubelet and scheduler say about a pod."""
+        if node:
+            self.nodes.setdefault(node, a_node(node))
         labels = {LABEL_ROLE: role} | ({LABEL_STAGE: stage} if stage else {})
         labels |= {LABEL_ATTEMPT: str(attempt)} if attempt else {}
         conditions = [{"type": "Ready", "status": "True"}] if ready else []
         self.pods[name] = {
             "metadata": {"name": name, "namespace": "ns", "uid": uid or f"pod-{name}", "labels": labels,
                          "creationTimestamp": stamp(self.now)},
+            "spec": {"nodeName": node} if node else {},
             "status": {"phase": "Running", "conditions": conditions,
                        "containerStatuses": [container or {"name": "main", "state": {"running": {}}}]} | status}
+        return self
+
+    def end(self, name: str) -> "World":
+        """Somebody deletes a pod; it is still ending."""
+        self.pods[name]["metadata"]["deletionTimestamp"] = stamp(self.now + timedelta(seconds=30))
+        return self
+
+    def lose(self, node: str, ready: str = "Unknown") -> "World":
+        """What the node controller says of a node that is not heard of any more."""
+        self.nodes[node] = a_node(node, ready, stamp(self.now))
         return self
 
     def exit_with(self, name: str, code: int, message: str = "", **labels: Any) -> "World":
