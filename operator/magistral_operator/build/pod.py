@@ -6,18 +6,16 @@ from typing import Any, Literal
 from magistral_api.base import seconds
 from magistral_api.config import ATTEMPT_VARIABLE, CONFIG_PATH, SCRATCH_PATH, TOKEN_PATH
 from magistral_api.names import child
-from magistral_api.runtime import PodOverrides, Role
+from magistral_api.runtime import Role
 from magistral_operator.build.metadata import labels
+from magistral_operator.build.placement import placement
 from magistral_operator.case import Case
 from magistral_operator.plan import Manifest
-from magistral_operator.policies import queue
 
 NOBODY = 65532
 """The images' non-root user and group."""
 CONTAINER = "main"
 TMP, SHARED_MEMORY = "/tmp", "/dev/shm"  # noqa: S108 - mount points inside a pod
-_PLACEMENT = ("nodeSelector", "tolerations", "affinity", "priorityClassName", "runtimeClassName", "schedulerName",
-              "imagePullSecrets")
 
 
 @dataclass(frozen=True)
@@ -51,9 +49,10 @@ class PodShape:
 def template(case: Case, shape: PodShape) -> Manifest:
     """The pod template of one role."""
     pod = shape.role.pod
+    own = labels(case, role=shape.name, stage=shape.stage, attempt=shape.attempt)
     return {
         "metadata": {
-            "labels": pod.labels | labels(case, role=shape.name, stage=shape.stage, attempt=shape.attempt),
+            "labels": pod.labels | own,
             **({"annotations": pod.annotations} if pod.annotations else {}),
         },
         "spec": {
@@ -67,7 +66,7 @@ def template(case: Case, shape: PodShape) -> Manifest:
             },
             "containers": [_container(case, shape)],
             "volumes": _volumes(case, shape),
-            **_placed(case, shape),
+            **placement(case, pod, own),
             **shape.spec,
         },
     }
@@ -163,19 +162,3 @@ def resources(role: Role) -> Manifest:
     """The container's `resources`, when the role has any."""
     wire = role.resources.wire()
     return {"resources": wire} if any(wire.values()) else {}
-
-
-def _placed(case: Case, shape: PodShape) -> Manifest:
-    placed = placement(shape.role.pod)
-    labels, tolerations = queue.placement(case, shape.name)
-    if labels:
-        placed["nodeSelector"] = placed.get("nodeSelector", {}) | labels
-    if tolerations:
-        placed["tolerations"] = [*placed.get("tolerations", []), *tolerations]
-    return placed
-
-
-def placement(pod: PodOverrides) -> Manifest:
-    """Where a platform wants the pod."""
-    wire = pod.wire()
-    return {key: wire[key] for key in _PLACEMENT if wire.get(key)}

@@ -2,7 +2,8 @@
 
 from magistral_api.runtime import Role
 from magistral_operator.build.metadata import owned
-from magistral_operator.build.pod import CONTAINER, placement, resources
+from magistral_operator.build.placement import platform
+from magistral_operator.build.pod import CONTAINER, resources
 from magistral_operator.case import Case
 from magistral_operator.plan import Manifest
 from magistral_operator.policies import queue
@@ -39,7 +40,7 @@ def pod_sets(case: Case) -> list[Manifest]:
 
 def _pod_set(name: str, role: Role, count: int) -> Manifest:
     return {"name": name, "count": count, "template": {"spec": {
-        "containers": [{"name": CONTAINER, "image": role.image, **resources(role)}], **placement(role.pod)}}}
+        "containers": [{"name": CONTAINER, "image": role.image, **resources(role)}], **platform(role.pod)}}}
 
 
 def _priority(case: Case) -> Manifest:

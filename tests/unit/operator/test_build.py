@@ -130,7 +130,9 @@ def test_the_generator_deployment_whole() -> None:
                                     "seccompProfile": {"type": "RuntimeDefault"}},
                 "nodeSelector": {"gpu": "h100"},
                 "runtimeClassName": "nvidia",
-                "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+                "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}, *(
+                    {"key": f"node.kubernetes.io/{taint}", "operator": "Exists", "effect": "NoExecute",
+                     "tolerationSeconds": 30} for taint in ("not-ready", "unreachable"))],
                 "priorityClassName": "batch",
                 "containers": [{
                     "name": "main", "image": "registry/generator:1", "imagePullPolicy": "IfNotPresent",
