@@ -15,7 +15,7 @@ import httpx
 from magistral_api import API_VERSION
 from magistral_api.names import LABEL_ATTEMPT, LABEL_ROLE, LABEL_RUN_UID, LABEL_STAGE
 from magistral_api.progress import StageProgress
-from magistral_operator.kinds import BY_NAME, EVENT, POD, RUN, RUNTIME, SECRET, Kind
+from magistral_operator.kinds import BY_NAME, EVENT, NODE, POD, RUN, RUNTIME, SECRET, Kind
 
 Manifest = dict[str, Any]
 Tell = Callable[[str], None]
@@ -158,13 +158,34 @@ class Namespace:
     def kubelet_says(self, pod: Manifest, **status: Any) -> None:
         self.api.patch(POD, self.name, pod["metadata"]["name"], {"status": status}, "status")
 
-    def kubelet_takes(self, pod: Manifest) -> None:
+    def kubelet_takes(self, pod: Manifest, node: str = "fake") -> None:
         """From now on the API server waits for the kubelet before the pod is gone."""
         binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod["metadata"]["name"]},
-                   "target": {"apiVersion": "v1", "kind": "Node", "name": "fake"}}
+                   "target": {"apiVersion": "v1", "kind": "Node", "name": node}}
         _json(self.api.http.post(POD.path(self.name, pod["metadata"]["name"], "binding"), json=binding))
         self.kubelet_says(pod, phase="Running", conditions=[{"type": "Ready", "status": "True"}], containerStatuses=[
             _container(0, ready=True, state={"running": {"startedAt": "2026-01-01T00:00:00Z"}})])
+
+    def node(self, name: str) -> str:
+        """A fake node of this test that is ready; returns its whole name."""
+        name = f"{self.name}-{name}"
+        self.api.create(NODE, {"metadata": {"name": name, "labels": {"kubernetes.io/hostname": f"host-{name}"}}})
+        self.node_says(name, "True")
+        return name
+
+    def node_says(self, name: str, ready: str) -> None:
+        """What a kubelet says of its node, or the node controller of one that says nothing (Unknown)."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self.api.patch(NODE, None, name, {"status": {"conditions": [
+            {"type": "Ready", "status": ready, "reason": "Fake", "lastTransitionTime": now, "lastHeartbeatTime": now}]}},
+            "status")
+
+    def kubelet_restarts(self, pod: Manifest, times: int, code: int, message: str) -> None:
+        """Its container has ended so often, last with this code, and runs again."""
+        ended = {"exitCode": code, "reason": "Error", "message": message, "startedAt": "2026-01-01T00:00:00Z",
+                 "finishedAt": "2026-01-01T00:00:01Z"}
+        self.kubelet_says(pod, containerStatuses=[_container(times, ready=True, state={
+            "running": {"startedAt": "2026-01-01T00:00:00Z"}}) | {"lastState": {"terminated": ended}}])
 
     def kubelet_removes(self, pod: Manifest, code: int = 143) -> None:
         """The pod was told to end, and has."""
@@ -309,6 +330,9 @@ def namespace(api: Api, name: str) -> Iterator[Namespace]:
         for run in api.list(RUN, name):
             api.delete(RUN, name, run["metadata"]["name"])
         api.delete(NAMESPACE, None, name)
+        for node in api.list(NODE, None):
+            if node["metadata"]["name"].startswith(f"{name}-"):
+                api.delete(NODE, None, node["metadata"]["name"])
         if api.get(RUNTIME, None, name):
             api.delete(RUNTIME, None, name)
 

@@ -139,7 +139,8 @@ def test_an_exclusion_that_ends_restarts_nothing() -> None:
 
 FORCE: dict[str, tuple[Manifest | None, int, bool]] = {
     "a silent node is not waited for": (a_node("n0", "Unknown"), 0, True),
-    "a node that does not exist any more is not waited for": (None, 0, True),
+    "a node that is not known may be new, and has the grace period": (None, 0, False),
+    "a node that is not known then is gone": (None, 30, True),
     "a node that is not ready has the grace period": (a_node("n0", "False"), 0, False),
     "a node that is not ready has no more than that": (a_node("n0", "False"), 30, True),
     "a good node ends its pods itself": (a_node("n0"), 3600, False),

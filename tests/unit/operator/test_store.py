@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from magistral_api.names import LABEL_RUN, LABEL_RUN_UID
-from magistral_operator.kinds import BY_NAME, CONFIG_MAP, POD, RUN, RUNTIME, Kind
+from magistral_operator.kinds import BY_NAME, CONFIG_MAP, NODE, POD, RUN, RUNTIME, Kind
 from magistral_operator.kube import Page
 from magistral_operator.observe import observe
 from magistral_operator.plan import Manifest
@@ -45,6 +45,23 @@ def test_the_deletion_of_an_object_does_not_touch_its_successor_of_the_same_name
     assert store.drop(ref, "second") is not None
     assert store.of_run(KEY) == []
     assert len(store) == 0
+
+
+def test_a_node_concerns_the_runs_that_have_pods_on_it_and_a_heartbeat_concerns_nobody() -> None:
+    store = Store()
+    for name, node in (("one", "a"), ("two", "b"), ("three", "a")):
+        pod = {"metadata": {"name": name}, "spec": {"nodeName": node}}
+        store.put(POD, made(POD, pod, 1, run_name=name))
+
+    def beat(version: int, ready: str) -> Manifest:
+        return made(NODE, {"metadata": {"name": "a"}, "status": {"images": ["many"], "conditions": [
+            {"type": "Ready", "status": ready, "lastHeartbeatTime": str(version)}]}}, version)
+
+    assert store.put(NODE, beat(1, "True"))
+    assert not store.put(NODE, beat(2, "True"))
+    assert store.put(NODE, beat(3, "Unknown"))
+    assert store.concerned(NODE, beat(3, "Unknown")) == {("ns", "one"), ("ns", "three")}
+    assert store.versions(NODE) == {Ref(NODE.name, "", "a"): (3, "u")}
 
 
 def test_a_change_concerns_the_run_its_students_and_the_users_of_its_runtime() -> None:
