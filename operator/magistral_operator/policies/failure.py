@@ -129,7 +129,7 @@ def _trainers(case: Case, stage: StageStatus) -> Failure | None:
 def _on_excluded_node(case: Case, stage: StageStatus) -> Failure | None:
     """A training group leaves a node as soon as it is excluded: its pods would come back to it."""
     for pod in case.pods(role="trainer", stage=stage.name, attempt=stage.attempt):
-        if excluded := nodes.exclusion_of(case, pod):
+        if pods.phase(pod) != "Succeeded" and (excluded := nodes.exclusion_of(case, pod)):
             return Failure(constants.NODE_EXCLUDED,
                            f"trainer {pod['metadata']['name']} sits on node {excluded.name}, which is excluded until "
                            f"{excluded.until} ({excluded.reason})", "infrastructure", counted=True)

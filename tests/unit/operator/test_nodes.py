@@ -3,7 +3,10 @@
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
 
+from magistral_api.names import LABEL_ATTEMPT
 from magistral_operator.case import stamp
 from magistral_operator.plan import Manifest
 from tests.unit.operator.world import World, a_node, reach, runtime
@@ -177,3 +180,52 @@ def test_a_job_whose_pod_hangs_on_a_lost_node_is_tried_elsewhere() -> None:
     world.pod("s0", role="trainer", stage="sft", attempt=1, node="n0").lose("n0").end("s0").settle()
     assert world.stage("sft")["infrastructureRestarts"] == 1
     assert "pod s0 was lost with its node n0" in world.message
+
+
+HAPPENINGS = some.lists(some.tuples(
+    some.sampled_from(["silent", "not ready", "ready", "gone", "end", "vanish", "come", "crash", "step", "wait"]),
+    some.integers(0, 1), some.booleans()), max_size=40)
+
+
+@settings(max_examples=80, deadline=None)
+@given(HAPPENINGS)
+def test_whatever_happens_to_nodes_and_trainers_the_operator_comes_to_rest_and_counts_no_more_than_happened(
+        happenings: list[tuple[str, int, bool]]) -> None:
+    world = training(failurePolicy=EXCLUSION | {"maxRestarts": 100})
+    world.runtime = runtime(spec={"nodes": {"forceDelete": True}})
+    happened = 0
+    for count, (event, rank, look) in enumerate(happenings):
+        name, node = f"one-trainer-{rank}", f"n{rank}"
+        pod = world.pods.get(name)
+        if event in ("silent", "not ready"):
+            happened += 1
+            world.lose(node, "Unknown" if event == "silent" else "False")
+        elif event == "ready":
+            world.nodes[node] = a_node(node)
+        elif event == "gone":
+            world.nodes.pop(node, None)
+        elif event == "come" and ("StatefulSet", "one-trainer") in world.children:
+            happened += 1
+            attempt = world.child("StatefulSet", "trainer")["metadata"]["labels"][LABEL_ATTEMPT]
+            world.pod(name, role="trainer", stage="rl", attempt=int(attempt), node=node, uid=f"u{count}")
+        elif event == "step":
+            world.report("rl", "Running", step=count)
+        elif event == "wait":
+            world.pass_time(700)
+        elif pod is not None:
+            happened += 1
+            if event == "end":
+                world.end(name)
+            elif event == "vanish":
+                del world.pods[name]
+            else:
+                pod["status"]["containerStatuses"][0] |= {"restartCount": count, "lastState": {"terminated": {"exitCode": 1}}}
+                happened += count
+        if look:
+            world.settle()
+    world.settle()
+    assert not world.look().writes
+    assert world.status["phase"] == "Running" or world.conditions()["Ready"] == ("False", "TooManyRestarts")
+    stage = world.stage("rl")
+    assert stage["restarts"] + stage["infrastructureRestarts"] <= happened
+    assert world.status["stage"] == "rl"
