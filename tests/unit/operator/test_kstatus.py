@@ -156,7 +156,12 @@ def queued(world: World, *, kueue: bool = True, **labels: str) -> World:
 
 
 def too_many_restarts(world: World) -> World:
-    return reach(world.change(failurePolicy={"maxRestarts": 0}), "evaluate").end_job("evaluate").settle()
+    reach(world.change(failurePolicy={"maxRestarts": 0}), "evaluate")
+    return world.exit_with("w", 1, stage="evaluate", attempt=1).end_job("evaluate").settle()
+
+
+def too_many_lost_pods(world: World) -> World:
+    return reach(world.change(failurePolicy={"maxInfrastructureRestarts": 0}), "evaluate").end_job("evaluate").settle()
 
 
 def too_late(world: World) -> World:
@@ -226,6 +231,7 @@ TABLE: dict[str, Row] = {
     "bad input": stopped("BadInput", lambda world: reach(world, "evaluate").exit_with("w", 64, stage="evaluate").settle(),
                          phase="Failed"),
     "too many restarts": stopped("TooManyRestarts", too_many_restarts, "Evaluate", phase="Failed"),
+    "too many lost pods": stopped("TooManyInfrastructureRestarts", too_many_lost_pods, "Evaluate", phase="Failed"),
     "too late": stopped("DeadlineExceeded", too_late, phase="Failed"),
     "succeeded": run("Succeeded", "Succeeded", "Current", lambda world: succeed(world, PARADIGM_STAGES["RL"]), waits=False),
     "succeeded, changed": run("Succeeded", "Succeeded", "InProgress", lambda world: succeed(
@@ -272,7 +278,8 @@ def test_it_is_seen_as_it_is(sentence: str) -> None:
 
 
 EVENTS_ONLY = {constants.STAGE_STARTED, constants.STAGE_SUCCEEDED, constants.ATTEMPT_FAILED, constants.NO_REPORT,
-               constants.DRIFT_CORRECTED, constants.RESUMED, constants.EXPIRED}
+               constants.DRIFT_CORRECTED, constants.RESUMED, constants.EXPIRED, constants.RESTARTS_DO_NOT_HELP,
+               constants.NODE_LOST, constants.NODE_EXCLUDED, constants.POD_FORCE_DELETED}
 """Reasons that are never a condition's."""
 
 

@@ -71,8 +71,8 @@ def test_a_stage_that_fails_the_run_is_observed_as_failed_with_all_its_attempts(
     count, total = durations("evaluate", "failed")
     run = Counted(World("Evaluate", failurePolicy={"maxRestarts": 1}))
     run.succeed("preflight", 1)
-    for _ in range(2):
-        run.world.pass_time(60).end_job("evaluate")
+    for attempt in (1, 2):
+        run.world.pass_time(60).exit_with("w", 1, stage="evaluate", attempt=attempt).end_job("evaluate")
         run.settle()
         run.world.pass_time(600)
         run.settle()
@@ -84,7 +84,7 @@ def test_an_attempt_that_is_followed_by_another_is_a_restart_and_no_end() -> Non
     before, ends = value("magistral_restarts_total", role="worker", cause="application"), durations("evaluate", "failed")
     run = Counted(World("Evaluate"))
     run.succeed("preflight", 1)
-    run.world.end_job("evaluate")
+    run.world.exit_with("w", 1, stage="evaluate", attempt=1).end_job("evaluate")
     run.settle()
     assert value("magistral_restarts_total", role="worker", cause="application") == before + 1
     assert durations("evaluate", "failed") == ends
