@@ -18,13 +18,14 @@ def training(ns: Namespace) -> Namespace:
 
 
 def start(ns: Namespace, *nodes: str, **policy: object) -> Namespace:
-    """`nodes`: of the trainers, by rank."""
+    """`nodes`: of the trainers, by rank; the servers are on the first. Pods of nodes that do not exist are collected."""
+    nodes = nodes or (ns.node("only"),) * 2
     ns.run("RL", failurePolicy=policy)
     ns.succeed("preflight")
-    run_trainers(ns, *(nodes or ("fake", "fake")))
+    run_trainers(ns, *nodes)
     for role in ("generator", "verifier"):
         for pod in ns.pods(role, count=2):
-            ns.kubelet_takes(pod)
+            ns.kubelet_takes(pod, nodes[0])
     ns.until_run(lambda status: {one["name"]: one["ready"] for one in status["roles"]}
                  == {"conductor": 0, "trainer": 2, "generator": 2, "verifier": 2})
     return ns
@@ -91,7 +92,7 @@ def test_trainers_that_restart_without_a_new_step_start_anew_as_a_group_and_serv
         training.kubelet_removes({"metadata": {"name": name}})
     new = training.until("StatefulSet", "one-trainer", another(old))  # type: ignore[arg-type]
     assert new["metadata"]["labels"][LABEL_ATTEMPT] == "2"
-    run_trainers(training, "fake", "fake")
+    run_trainers(training, *[f"{training.name}-only"] * 2)
     status = training.until_run(lambda status: next(
         one["ready"] for one in status["roles"] if one["name"] == "trainer") == 2)["status"]
     assert (trainers(status), rl(status)["attempt"], rl(status)["restarts"]) == ((2, 0), 2, 2)

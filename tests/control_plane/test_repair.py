@@ -223,7 +223,8 @@ def test_a_replaced_trainer_is_counted_once(training: Namespace) -> None:
     training.until_run(lambda status: any(
         pod["metadata"]["name"] in one.get("pods", {}) for one in status.get("roles", [])))
     training.api.delete(BY_NAME["Pod"], training.name, pod["metadata"]["name"])
-    training.until_run(lambda status: {one["name"]: one["restarts"] for one in status["roles"]}["trainer"] == 1)
+    training.until_run(lambda status: {
+        one["name"]: one["infrastructureRestarts"] for one in status["roles"]}["trainer"] == 1)
 
 
 def test_probes_are_told_what_is_wrong_or_ok(operator: Operator) -> None:
