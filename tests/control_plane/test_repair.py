@@ -1,11 +1,14 @@
 """What the operator puts right: deleted and changed children, failed attempts, an operator that was away."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from kubernetes import client, config
 
-from magistral_operator.kinds import BY_NAME, CHILDREN, RUN, RUNTIME, SECRET
+from magistral_operator.kinds import BY_NAME, CHECKPOINT, CHILDREN, RUN, RUNTIME, SECRET
+from magistral_operator.kube import Kube
 from tests.control_plane.cluster import Manifest, Namespace, Operator, eventually, runtime
 
 
@@ -230,3 +233,11 @@ def test_a_replaced_trainer_is_counted_once(training: Namespace) -> None:
 def test_probes_are_told_what_is_wrong_or_ok(operator: Operator) -> None:
     answer = httpx.get(f"http://127.0.0.1:{operator.port}/healthz", timeout=5, trust_env=False)
     assert (answer.status_code, answer.text) == (200, "ok")
+
+
+@pytest.mark.parametrize("metadata_only", [True, False])
+def test_a_kind_of_which_there_is_nothing_is_an_empty_page(ns: Namespace, kubeconfig: Path, metadata_only: bool) -> None:
+    configuration = client.Configuration()
+    config.load_kube_config(str(kubeconfig), client_configuration=configuration)
+    page = Kube(client.ApiClient(configuration)).page(CHECKPOINT, ns.name, metadata_only=metadata_only)
+    assert page.items == []
