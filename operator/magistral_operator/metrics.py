@@ -93,7 +93,7 @@ def _outcome(stage: StageStatus, run: RunStatus) -> str | None:
 def _count_restarts(role: str, was: StageStatus | RoleStatus, now: StageStatus | RoleStatus) -> None:
     for cause, field in _COUNTED.items():
         # A counter in the status goes down when a cause turns out to be another.
-        if (more := getattr(now, field, 0) - getattr(was, field, 0)) > 0:
+        if (more := getattr(now, field) - getattr(was, field)) > 0:
             RESTARTS.labels(role, cause).inc(more)
 
 

@@ -102,6 +102,22 @@ def test_restarts_are_counted_by_role() -> None:
     assert value("magistral_restarts_total", role="generator", cause="application") == before + 2
 
 
+def test_restarts_are_counted_by_cause() -> None:
+    def counted() -> list[float]:
+        return [value("magistral_restarts_total", role="generator", cause=cause) for cause in ("application", "infrastructure")]
+
+    before = counted()
+    run = Counted(World("RL"))
+    run.succeed("preflight", 1)
+    for name in ("a", "b"):
+        # A pod that vanishes and is replaced: nobody's process ended.
+        run.world.pods.clear()
+        for pod in (name, "other"):
+            run.world.pod(pod, role="generator")
+        run.settle()
+    assert counted() == [before[0], before[1] + 1]
+
+
 def test_runs_are_counted_by_phase_and_the_live_ones_by_stage() -> None:
     world = World("RL").settle()
     ended = World("RL").settle().run
