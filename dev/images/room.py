@@ -10,9 +10,7 @@ from dev.images.catalog import Image
 
 def check(image: Image) -> None:
     """Raise ClusterError when dependencies must be built and the disk cannot hold them."""
-    known = any(name.startswith(f"localhost/magistral/{image.name}-dependencies:{image.dependencies_hash()}")
-                for name in buildah.layout().names())
-    if not known:
+    if f"localhost/magistral/{image.name}-dependencies:{image.dependencies_hash()}" not in buildah.layout().names():
         need(image, shutil.disk_usage(cache()).free)
 
 
