@@ -61,6 +61,9 @@ def _update(case: Case, plan: Plan, live: Manifest, manifest: Manifest) -> None:
         manifest = {**manifest, "spec": {**manifest["spec"], "template": live["spec"]["template"]}}
         made_from = annotation(live, constants.ANNOTATION_TEMPLATE) or ""
         manifest = annotated(manifest, constants.ANNOTATION_TEMPLATE, made_from)
+        # As long as nothing else is to change it keeps its stamp too: a new one would count as a generation of a Deployment.
+        if holds(annotated(manifest, ANNOTATION_APPLIED, annotation(live, ANNOTATION_APPLIED) or ""), live):
+            return
     manifest = stamped(manifest)
     if holds(manifest, live):
         return

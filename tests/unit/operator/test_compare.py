@@ -90,6 +90,18 @@ def test_a_changed_runtime_never_restarts_pods_that_run() -> None:
     assert after == {key: child["spec"] for key, child in before.items()}
 
 
+def test_a_changed_runtime_writes_nothing_to_workloads_that_run() -> None:
+    world = reach(World("RL"), "rl")
+    for part in ("trainer", "generator", "verifier"):
+        world.pod(part, role=part, ready=True)
+    for kind, part in (("StatefulSet", "trainer"), ("Deployment", "generator")):
+        # What the API server fills in.
+        world.child(kind, part)["spec"]["template"]["spec"]["dnsPolicy"] = "ClusterFirst"
+    world.settle()
+    world.runtime = runtime(trainer={"image": "registry/trainer:2"}, generator={"image": "registry/generator:2"})
+    assert not world.look().writes
+
+
 def test_a_job_made_by_another_release_is_left_to_end_as_it_is() -> None:
     world = reach(World("Evaluate"), "evaluate")
     job = world.child("Job", "evaluate")
