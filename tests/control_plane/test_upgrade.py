@@ -101,9 +101,9 @@ def _exactly(ns: Namespace, selector: str, count: int) -> list[Manifest] | None:
 
 
 def workloads(ns: Namespace) -> dict[str, Manifest]:
-    """By UID, what a workload asks for and how often that was changed; a Deployment's generation counts annotations too."""
-    return {one["metadata"]["uid"]: {"name": one["metadata"]["name"], "spec": one["spec"],
-                                     "generation": None if kind.name == "Deployment" else one["metadata"]["generation"]}
+    """By UID, what a workload asks for and how often that was changed."""
+    return {one["metadata"]["uid"]: {"name": one["metadata"]["name"], "generation": one["metadata"]["generation"],
+                                     "spec": one["spec"]}
             for kind in WORKLOADS for one in ns.api.list(kind, ns.name)}
 
 
