@@ -81,14 +81,20 @@ def _must_go_first(case: Case, live: Manifest, manifest: Manifest) -> bool:
     if manifest["kind"] not in _WORKLOADS:
         return False
     if live["metadata"].get("labels", {}).get(LABEL_ATTEMPT) != manifest["metadata"]["labels"].get(LABEL_ATTEMPT):
-        return True
+        return not _applied_last(live, manifest)
     return manifest["kind"] == "Job" and _template_differs(live, manifest) and _stuck(case, live)
 
 
 def _template_differs(live: Manifest, manifest: Manifest) -> bool:
     """Whether the operator wants other pods now than when it made the workload. Drift by others is not meant."""
     template = constants.ANNOTATION_TEMPLATE
-    return manifest["kind"] in _WORKLOADS and annotation(live, template) != annotation(manifest, template)
+    return (manifest["kind"] in _WORKLOADS and annotation(live, template) != annotation(manifest, template)
+            and not _applied_last(live, manifest))
+
+
+def _applied_last(live: Manifest, manifest: Manifest) -> bool:
+    """Whether just this manifest was applied last. What differs from it was then changed by others."""
+    return annotation(live, ANNOTATION_APPLIED) == annotation(stamped(manifest), ANNOTATION_APPLIED)
 
 
 def _made_from(manifest: Manifest) -> str:

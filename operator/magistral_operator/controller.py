@@ -18,7 +18,7 @@ from magistral_operator.observe import observe
 from magistral_operator.plan import Deletion, Manifest
 from magistral_operator.reconcile import reconcile
 from magistral_operator.settings import Settings
-from magistral_operator.store import Ref, RunKey, Store
+from magistral_operator.store import Ref, RunKey, Store, ref_of
 from magistral_operator.sync import Sync, kinds
 from magistral_operator.workqueue import WorkQueue
 
@@ -93,8 +93,10 @@ class Controller:
 
     def heard(self, kind: Kind, manifest: Manifest) -> None:
         """An object is there in this state: keep it, and wake whom it concerns unless that was known."""
+        before = self._store.owner(ref_of(kind, manifest))
         if self._store.put(kind, manifest):
-            for key in self._store.concerned(kind, manifest):
+            # A child whose label was changed concerns the run that it was taken from.
+            for key in self._store.concerned(kind, manifest) | ({before} if before else set()):
                 self._queue.add(key)
 
     def gone(self, kind: Kind, ref: Ref, uid: str) -> None:

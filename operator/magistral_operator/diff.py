@@ -12,10 +12,16 @@ ANNOTATION_APPLIED = "training.magistral.dev/applied"
 """Hash of the manifest as last applied: tells a drift from a change of mind."""
 
 _MERGE_KEYS = {
-    "containers": "name", "initContainers": "name", "env": "name", "volumes": "name", "volumeMounts": "mountPath",
-    "ports": "containerPort", "ownerReferences": "uid", "imagePullSecrets": "name", "conditions": "type",
+    "containers": ("name",), "initContainers": ("name",), "env": ("name",), "volumes": ("name",),
+    "volumeMounts": ("mountPath",), "ports": ("containerPort", "port"), "ownerReferences": ("uid",),
+    "imagePullSecrets": ("name",), "conditions": ("type",),
 }
 """Lists that the API server merges by key; entries of others in them are not ours to judge."""
+_WHOLE = {
+    "selector", "podSelector", "nodeSelector", "tolerations", "affinity", "ingress", "egress", "rules", "subjects", "roleRef",
+    "secretKeyRef", "fieldRef",
+}
+"""What the API server takes as one value: whatever others add inside changes its meaning."""
 _QUANTITIES = {"requests", "limits", "sizeLimit"}
 
 
@@ -44,6 +50,8 @@ def holds(wanted: Any, live: Any, field: str = "") -> bool:
 
     The server adds defaults and drops empty values, so more fields may be there, and nothing equals empty.
     """
+    if field in _WHOLE:
+        return _same(wanted, live)
     if isinstance(wanted, dict):
         live = live if isinstance(live, dict) else {}
         quantities = field in _QUANTITIES
@@ -56,9 +64,18 @@ def holds(wanted: Any, live: Any, field: str = "") -> bool:
     return bool(wanted == live) or (not wanted and not live)
 
 
+def _same(wanted: Any, live: Any) -> bool:
+    if isinstance(wanted, dict) and isinstance(live, dict):
+        return all(_same(wanted.get(key), live.get(key)) for key in {*wanted, *live})
+    if isinstance(wanted, list) and isinstance(live, list):
+        return len(wanted) == len(live) and all(map(_same, wanted, live))
+    # An empty selector picks everything, none at all nothing; an empty list is dropped.
+    return bool(wanted == live) or (not wanted and not live and {} not in (wanted, live))
+
+
 def _holds_list(wanted: list[Any], live: list[Any], field: str) -> bool:
-    key = _MERGE_KEYS.get(field)
-    if key and all(isinstance(item, dict) and key in item for item in wanted):
+    keys = (key for key in _MERGE_KEYS.get(field, ()) if all(isinstance(item, dict) and key in item for item in wanted))
+    if key := next(keys, None):
         by_key: dict[Any, list[Any]] = {}
         for item in live:
             by_key.setdefault(item.get(key), []).append(item)

@@ -16,7 +16,7 @@ def observe(store: Store, key: RunKey, refusal: str | None = None, *, kueue: boo
         return None
     uid, teacher = run["metadata"]["uid"], teacher_of(run)
     found, priority = store.of_run(key), _label(run, LABEL_PRIORITY)
-    ours = [item for item in found if _label(item, LABEL_RUN_UID) == uid]
+    ours = [item for item in found if _made_for(item) == uid]
     pods = [item for item in ours if item["kind"] == "Pod"]
     used = {pod["spec"].get("nodeName") for pod in pods} - {None}
     return Observed(
@@ -25,11 +25,17 @@ def observe(store: Store, key: RunKey, refusal: str | None = None, *, kueue: boo
         nodes={name: node for name in sorted(used) if (node := store.get(NODE, None, name))},
         children={key_of(item): item for item in ours if item["kind"] != "Pod"},
         # Only what the operator itself made for an earlier run of this name; a user's object is never a leftover.
-        leftovers=tuple(item for item in found if item["kind"] != "Pod" and _label(item, LABEL_RUN_UID) not in (None, uid)
+        leftovers=tuple(item for item in found if item["kind"] != "Pod" and _made_for(item) not in (None, uid)
                         and _label(item, LABEL_MANAGED_BY) == MANAGER),
         pods=tuple(pods),
         flavors={item["metadata"]["name"]: item for item in store.all(RESOURCE_FLAVOR)} if kueue else {},
         priority_class=store.get(PRIORITY_CLASS, None, priority) if priority else None)
+
+
+def _made_for(manifest: Manifest) -> str | None:
+    """UID of the run. A label alone is soon changed, and what belongs to another run would be deleted."""
+    owners = manifest["metadata"].get("ownerReferences", [])
+    return next((str(owner["uid"]) for owner in owners if owner["kind"] == RUN.name), _label(manifest, LABEL_RUN_UID))
 
 
 def _label(manifest: Manifest, label: str) -> str | None:

@@ -77,6 +77,11 @@ class Store:
         entry = self._entries.get(Ref(kind.name, namespace or "", name))
         return None if entry is None else _manifest(entry)
 
+    def owner(self, ref: Ref) -> RunKey | None:
+        """The run that the object is known to belong to."""
+        known = self._entries.get(ref)
+        return known.run if known else None
+
     def runs(self) -> list[RunKey]:
         return list(self._uses)
 

@@ -21,7 +21,7 @@ def test_each_deleted_child_comes_back() -> None:
 
 
 def drifts(manifest: Manifest) -> list[tuple[str, Manifest]]:
-    """Every scalar of the manifest's spec, data, rules and labels changed, one at a time."""
+    """Every scalar of the manifest's spec, data, rules, labels and annotations changed, one at a time."""
     found: list[tuple[str, Manifest]] = []
 
     def walk(node: Any, path: tuple[Any, ...]) -> None:
@@ -41,7 +41,8 @@ def drifts(manifest: Manifest) -> list[tuple[str, Manifest]]:
 
     for part in ("spec", "data", "rules", "subjects"):
         walk(manifest.get(part, {}), (part,))
-    walk(manifest["metadata"]["labels"], ("metadata", "labels"))
+    for part in ("labels", "annotations"):
+        walk(manifest["metadata"][part], ("metadata", part))
     return found
 
 
@@ -52,14 +53,22 @@ def test_a_drift_of_any_field_we_own_is_set_back() -> None:
         if key[0] == "Job" or key in (("ConfigMap", "one-preflight"), ("ConfigMap", "one-progress")):
             continue
         for path, changed in drifts(manifest):
-            if path.endswith(("training.magistral.dev/attempt",)):
-                continue
             world.children[key] = changed
             world.settle()
             assert world.children[key] == manifest, (key, path)
             tried += 1
     assert tried > 300
     assert "DriftCorrected" in world.events
+
+
+@pytest.mark.parametrize(("part", "key"), [
+    ("labels", "training.magistral.dev/attempt"), ("annotations", "training.magistral.dev/template")])
+def test_what_marks_an_attempt_is_set_back_without_losing_it_when_others_change_it(part: str, key: str) -> None:
+    world = reach(World("RL"), "rl")
+    good = copy.deepcopy(world.child("StatefulSet", "trainer"))
+    world.child("StatefulSet", "trainer")["metadata"][part][key] = "7"
+    world.settle()
+    assert world.child("StatefulSet", "trainer") == good
 
 
 def test_fields_that_others_add_are_theirs() -> None:
@@ -107,7 +116,8 @@ def test_a_job_made_by_another_release_is_left_to_end_as_it_is() -> None:
     job = world.child("Job", "evaluate")
     # A field outside the template, which the API server lets nobody change.
     job["spec"]["podFailurePolicy"]["rules"].pop()
-    job["metadata"]["annotations"]["training.magistral.dev/template"] = "of-the-release-before"
+    for mark in ("template", "applied"):
+        job["metadata"]["annotations"][f"training.magistral.dev/{mark}"] = "of-the-release-before"
     assert not world.look().writes
 
 
@@ -191,6 +201,12 @@ HOLDS: dict[str, tuple[Any, Any, bool]] = {
                                        {"containers": [{"name": "a"}, {"name": "b", "image": "i"}]}, True),
     "a container that is gone is a difference": ({"containers": [{"name": "b"}]},
                                                  {"containers": [{"name": "a"}]}, False),
+    "ports of a Service that others add are theirs": ({"ports": [{"port": 1}]}, {"ports": [{"port": 1}, {"port": 2}]}, True),
+    "one label more selects other pods": ({"selector": {"a": "b"}}, {"selector": {"a": "b", "c": "d"}}, False),
+    "one peer more in a rule lets others in": ({"ingress": [{"from": [{"podSelector": {}}]}]},
+                                               {"ingress": [{"from": [{"podSelector": {}, "namespaceSelector": {}}]}]}, False),
+    "nothing more in a rule is the same": ({"ingress": [{"from": [{"podSelector": {"a": "b"}}], "ports": []}]},
+                                           {"ingress": [{"from": [{"podSelector": {"a": "b"}}]}]}, True),
     "plain lists are whole": ({"args": ["a"]}, {"args": ["a", "b"]}, False),
 }
 

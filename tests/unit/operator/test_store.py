@@ -4,7 +4,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from magistral_api.names import LABEL_RUN, LABEL_RUN_UID
+from magistral_api.names import LABEL_MANAGED_BY, LABEL_RUN, LABEL_RUN_UID, MANAGER
 from magistral_operator.kinds import BY_NAME, CONFIG_MAP, NODE, POD, RUN, RUNTIME, Kind
 from magistral_operator.kube import Page
 from magistral_operator.observe import observe
@@ -73,6 +73,23 @@ def test_a_change_concerns_the_run_its_students_and_the_users_of_its_runtime() -
     assert store.concerned(CONFIG_MAP, config_map(1)) == {KEY}
     store.drop(Ref(RUN.name, "ns", "student"), "uid-student")
     assert store.concerned(RUN, made(RUN, run("RL", name="teacher"), 9)) == {("ns", "teacher")}
+
+
+def test_a_child_whose_label_was_changed_is_still_its_owners_and_makes_way_for_nobody() -> None:
+    store = Store()
+    store.put(RUN, made(RUN, run("RL"), 1, uid="uid-one"))
+    child = config_map(2)
+    child["metadata"]["labels"] |= {LABEL_RUN_UID: "another", LABEL_MANAGED_BY: MANAGER}
+    store.put(CONFIG_MAP, child)
+    orphan = observe(store, KEY)
+    assert orphan is not None
+    assert (len(orphan.children), len(orphan.leftovers)) == (0, 1)
+    child["metadata"] |= {"resourceVersion": "3", "ownerReferences": [{"kind": RUN.name, "uid": "uid-one"}]}
+    store.put(CONFIG_MAP, child)
+    owned = observe(store, KEY)
+    assert owned is not None
+    assert (len(owned.children), len(owned.leftovers)) == (1, 0)
+    assert store.owner(ref_of(CONFIG_MAP, child)) == KEY
 
 
 def test_a_pod_is_kept_without_the_part_of_its_spec_that_no_policy_reads() -> None:
