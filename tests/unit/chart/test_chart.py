@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from dev.kubectl import ROOT
-from magistral_api import crd
+from magistral_api import GROUP, crd
+from magistral_operator import kinds
 
 CHART = ROOT / "charts" / "magistral-operator"
 HELM = Path(sys.executable).parent / "helm"
@@ -50,6 +51,19 @@ def test_the_operator_may_create_a_secret_but_never_read_one() -> None:
     verbs = {verb for rule in rules if "secrets" in rule["resources"] for verb in rule["verbs"]}
     assert verbs == {"create"}
     assert all("*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"] for rule in rules)
+
+
+@pytest.mark.parametrize("queueing", [False, True])
+def test_the_chart_gives_the_rights_that_the_code_lists(queueing: bool) -> None:
+    documents = helm("--set", f"kueue.enabled={str(queueing).lower()}")
+    given = {(group, resource, verb) for role in of_kind(documents, "ClusterRole") + of_kind(documents, "Role")
+             for rule in role["rules"] for group in rule["apiGroups"] for resource in rule["resources"]
+             for verb in rule["verbs"]}
+    listed = {(kind.group, kind.plural, verb) for kind in kinds.BY_NAME.values() for verb in kind.verbs
+              if queueing or kind not in kinds.QUEUEING}
+    below = [(GROUP, kinds.SUBRESOURCES)] + ([(kinds.KUEUE, kinds.QUEUEING_SUBRESOURCES)] if queueing else [])
+    assert given == listed | {(group, resource, verb) for group, resources in below
+                              for resource, verbs in resources.items() for verb in verbs}
 
 
 def test_named_namespaces_get_bindings_of_their_own_and_no_cluster_wide_one() -> None:

@@ -117,6 +117,15 @@ def test_a_run_resumed_while_it_is_being_suspended_goes_on_and_no_restart_is_cou
     assert (world.status["phase"], world.stage("rl")["attempt"]) == ("Running", 2)
 
 
+def test_restarts_of_pods_that_are_going_are_not_counted_again_at_every_look() -> None:
+    world = reach(World("SFT"), "select")
+    container = {"name": "main", "restartCount": 2, "state": {"running": {}}}
+    world.pod("one-verifier-x", role="verifier", container=container).settle()
+    assert world.role("verifier")["restarts"] == 2
+    world.change(suspend=True).settle()
+    assert world.role("verifier")["restarts"] == 2
+
+
 def test_trainers_that_end_with_an_error_while_suspended_are_no_failure() -> None:
     world = running(World("RL", failurePolicy={"maxRestarts": 0})).change(suspend=True).settle()
     for name in TRAINERS:
