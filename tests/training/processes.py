@@ -15,7 +15,9 @@ from dev.kubectl import ROOT
 
 SECONDS = 150
 ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1",
+    # Of this checkout, also where another one is installed.
+    "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "crds", ROOT / "workloads"))),
+    "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
     # As in a pod: no compiler to be found, so nothing may want to build one of its own parts.
     "PATH": "/nonexistent"}

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from magistral_workloads.training.rendezvous import COLLECTIVE_SECONDS
 from tests.training import tiny
 from tests.training.processes import ranks
 
@@ -39,6 +40,13 @@ def test_two_processes_learn_what_one_learns_at_every_zero_stage(base: Path, tmp
                 {name: mine[name] for name in METRICS}, rel=1e-4, abs=1e-6)
         for name, tensor in weights[1][0].items():
             torch.testing.assert_close(weights[2][stage][name], tensor, rtol=1e-4, atol=2e-5)
+
+
+def test_no_collective_of_any_group_waits_longer_for_a_lost_peer_than_the_group_s_limit(base: Path, tmp_path: Path) -> None:
+    with ranks(tmp_path, 2, "worker.limits", {"model": str(base), "stages": STAGES}) as group:
+        for seconds in [seconds for result in group.results() for seconds in result]:
+            assert len(seconds) > 1, "DeepSpeed made no group of its own"
+            assert set(seconds) == {COLLECTIVE_SECONDS}
 
 
 @pytest.fixture(scope="module")

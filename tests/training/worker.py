@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch.distributed import distributed_c10d
 
 from magistral_api.config import StageConfig
 from magistral_api.run import RL, Optimizer
@@ -53,6 +54,17 @@ def equality(arguments: dict[str, Any]) -> Any:
     return metrics
 
 
+def limits(arguments: dict[str, Any]) -> Any:
+    """Seconds that a collective may take, of every process group that there is beside a DeepSpeed engine."""
+    group_, found = joined(arguments), []
+    for stage in arguments["stages"]:
+        trained = learn(group_, Path(arguments["model"]), stage, torch.float32)
+        found.append([made._get_backend(torch.device("cpu")).options._timeout.total_seconds()
+                      for made in distributed_c10d._world.pg_map])
+        trained.deepspeed.destroy()
+    return found
+
+
 def resuming(arguments: dict[str, Any]) -> Any:
     """Steps 1 and 2, everything to disk, steps 3 and 4; then 3 and 4 again from what is on disk."""
     group_, found = joined(arguments), {}
@@ -89,4 +101,4 @@ def whole_stage(arguments: dict[str, Any]) -> Any:
 
 
 if __name__ == "__main__":
-    main(equality, resuming, whole_stage)
+    main(equality, limits, resuming, whole_stage)

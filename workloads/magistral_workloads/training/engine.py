@@ -17,6 +17,7 @@ from torch import Tensor
 from magistral_api.run import Optimizer
 from magistral_workloads.training.group import Group
 from magistral_workloads.training.model import Microbatch, Policy
+from magistral_workloads.training.rendezvous import limit_collectives
 
 Loss = Callable[[int, Tensor, Tensor], Tensor]
 """(number of the microbatch, log-probabilities [N], entropies [N]) to its share of the minibatch's loss, []."""
@@ -52,6 +53,7 @@ class Engine:
                 "stage3_param_persistence_threshold": PERSISTENT_ELEMENTS,
             },
         })
+        limit_collectives()
 
     def step(self, microbatches: Sequence[Microbatch], loss: Loss, learning_rate: float) -> float | None:
         """One optimiser step on the sum of all ranks' losses. Returns the gradient's norm before clipping.

@@ -17,6 +17,7 @@ from typing import Final
 import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
+from torch.distributed import distributed_c10d
 
 from magistral_workloads.training.world import Place
 
@@ -102,3 +103,13 @@ def _generation(place: Place, store: Store, stopping: threading.Event, seconds: 
     dist.init_process_group(backend, store=PrefixStore(name, store), rank=place.rank, world_size=place.size,
                             timeout=timedelta(seconds=COLLECTIVE_SECONDS))
     dist.all_reduce(torch.zeros(1))
+
+
+def limit_collectives() -> None:
+    """Give every process group of this process the group's time limit.
+
+    DeepSpeed makes groups of its own without one: they have torch's 30 minutes, and a peer whose machine is gone says no
+    goodbye, so its survivors would wait that long inside a gradient's all-reduce.
+    """
+    for made in distributed_c10d._world.pg_map:
+        distributed_c10d._set_pg_timeout(timedelta(seconds=COLLECTIVE_SECONDS), made)
