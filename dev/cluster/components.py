@@ -103,7 +103,7 @@ def apiserver(layout: Layout, *, service_accounts: bool, flags: Sequence[str] = 
     ]
 
 
-def controller_manager(layout: Layout, kubeconfig: Path, port: int) -> list[str]:
+def controller_manager(layout: Layout, kubeconfig: Path, port: int, flags: Sequence[str] = ()) -> list[str]:
     """All default controllers: an idle one costs nothing. One instance, so no leader election."""
     return [
         str(layout.binaries["kube-controller-manager"]),
@@ -118,6 +118,7 @@ def controller_manager(layout: Layout, kubeconfig: Path, port: int) -> list[str]
         "--bind-address=127.0.0.1",
         f"--secure-port={port}",
         "--profiling=false",
+        *flags,
     ]
 
 

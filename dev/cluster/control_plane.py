@@ -51,7 +51,8 @@ class ControlPlane:
 
 @contextmanager
 def control_plane(
-    *, controllers: bool = False, directory: Path | None = None, apiserver_flags: Sequence[str] = ()
+    *, controllers: bool = False, directory: Path | None = None, apiserver_flags: Sequence[str] = (),
+    controller_flags: Sequence[str] = (),
 ) -> Iterator[ControlPlane]:
     """Start a control plane on free loopback ports, stop it by pid at the end. About 3 s once it is built.
 
@@ -67,7 +68,8 @@ def control_plane(
         processes = Processes.within(directory)
         stack.callback(processes.stop_all)
         yield start(
-            directory, processes, controllers=controllers, with_parent=True, apiserver_flags=apiserver_flags
+            directory, processes, controllers=controllers, with_parent=True, apiserver_flags=apiserver_flags,
+            controller_flags=controller_flags,
         )
 
 
@@ -80,6 +82,7 @@ def start(
     port: int | None = None,
     with_parent: bool = False,
     apiserver_flags: Sequence[str] = (),
+    controller_flags: Sequence[str] = (),
 ) -> ControlPlane:
     """Start it with data and keys in `directory`; `processes.stop_all()` stops it."""
     built = binaries.ensure(["etcd", "kube-apiserver", *(["kube-controller-manager"] if controllers else [])])
@@ -130,7 +133,7 @@ def start(
         access = plane.client("kube-controller-manager", user="system:kube-controller-manager")
         processes.start(
             "kube-controller-manager",
-            components.controller_manager(layout, access, controller_port),
+            components.controller_manager(layout, access, controller_port, controller_flags),
             with_parent=with_parent,
         )
         account = "/api/v1/namespaces/default/serviceaccounts/default"
