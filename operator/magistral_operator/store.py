@@ -5,6 +5,7 @@ dictionaries they would take ten times the memory.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -42,6 +43,7 @@ class Store:
 
     def __init__(self) -> None:
         self._entries: dict[Ref, _Entry] = {}
+        self._of_kind: defaultdict[str, set[Ref]] = defaultdict(set)
         self._of_run: dict[RunKey, set[Ref]] = {}
         self._uses: dict[RunKey, tuple[str, str | None]] = {}
         self._node_of: dict[Ref, str] = {}
@@ -57,6 +59,7 @@ class Store:
             return False
         self._forget(ref)
         self._entries[ref] = entry
+        self._of_kind[ref.kind].add(ref)
         if kind == POD and (node := (manifest.get("spec") or {}).get("nodeName")):
             self._node_of[ref] = node
         if entry.run is not None:
@@ -104,14 +107,15 @@ class Store:
                 for ref in sorted(self._of_run.get(key, ()), key=lambda ref: (ref.kind, ref.name))]
 
     def all(self, kind: Kind) -> Iterator[Manifest]:
-        return (_manifest(entry) for ref, entry in list(self._entries.items()) if ref.kind == kind.name)
+        return (_manifest(self._entries[ref]) for ref in list(self._of_kind[kind.name]))
 
     def versions(self, kind: Kind) -> dict[Ref, tuple[int, str]]:
         """Resource version and UID of every object of a kind."""
-        return {ref: (entry.version, entry.uid) for ref, entry in self._entries.items() if ref.kind == kind.name}
+        return {ref: (self._entries[ref].version, self._entries[ref].uid) for ref in self._of_kind[kind.name]}
 
     def _forget(self, ref: Ref) -> None:
         entry = self._entries.pop(ref, None)
+        self._of_kind[ref.kind].discard(ref)
         self._node_of.pop(ref, None)
         if entry is not None and entry.run is not None:
             refs = self._of_run[entry.run]
