@@ -12,11 +12,11 @@ import kopf
 
 from magistral_api.names import LABEL_RUN
 from magistral_operator.controller import Controller
-from magistral_operator.kinds import QUEUEING, Kind
+from magistral_operator.kinds import Kind
 from magistral_operator.kube import PAGE, Kube
 from magistral_operator.settings import Settings
 from magistral_operator.store import ref_of
-from magistral_operator.sync import KINDS, LABELLED
+from magistral_operator.sync import LABELLED, kinds
 
 Event = kopf.RawEvent
 
@@ -66,10 +66,6 @@ def _watch(kind: Kind) -> None:
     kopf.on.event(kind.group, kind.version, kind.plural, labels=labels)(told)
 
 
-for watched in KINDS:
-    _watch(watched)
-
-
 def main() -> None:
     """Run until SIGTERM."""
     settings = Settings.load()
@@ -77,9 +73,8 @@ def main() -> None:
     logging.getLogger().setLevel(settings.log_level)
     for noisy in ("kopf.objects", "kubernetes", "urllib3"):
         logging.getLogger(noisy).setLevel("WARNING")
-    if settings.kueue:
-        for kind in QUEUEING:
-            _watch(kind)
+    for kind in kinds(kueue=settings.kueue):
+        _watch(kind)
     # Without an identity kopf asks for the user's name, and the image's user has none (KeyError in getpwuid).
     identity: Any = settings.identity
     asyncio.run(kopf.operator(standalone=True, identity=identity, clusterwide=not settings.namespaces,

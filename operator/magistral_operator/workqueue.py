@@ -30,6 +30,11 @@ class Schedule(Generic[K]):
     def __len__(self) -> int:
         return len(self._due)
 
+    @property
+    def working(self) -> int:
+        """How many keys are worked on."""
+        return len(self._working)
+
     def add(self, key: K, due: float) -> None:
         """Look at the key at this time, or earlier if that is already planned."""
         if due < self._due.get(key, float("inf")):
@@ -85,17 +90,17 @@ class WorkQueue(Generic[K]):
         self._work, self._gate, self._depth = work, gate, depth
         self._schedule: Schedule[K] = Schedule()
         self._changed = asyncio.Event()
-        self._closed, self._in_hand, self._ended = False, 0, asyncio.Event()
+        self._closed, self._ended = False, asyncio.Event()
 
     async def close(self, limit: float) -> bool:
         """Begin nothing more; returns whether all that was in hand has ended, after so many seconds at the most."""
         self._closed = True
         with suppress(TimeoutError):
             async with asyncio.timeout(limit):
-                while self._in_hand:
+                while self._schedule.working:
                     self._ended.clear()
                     await self._ended.wait()
-        return not self._in_hand
+        return not self._schedule.working
 
     def add(self, key: K, after: float = COALESCE_S) -> None:
         """Wake a key after so many seconds. Call from the event loop's thread."""
@@ -116,11 +121,9 @@ class WorkQueue(Generic[K]):
             key = await self._next()
             if key is None:
                 continue
-            self._in_hand += 1
             try:
                 await self._handle(key)
             finally:
-                self._in_hand -= 1
                 self._ended.set()
 
     async def _next(self) -> K | None:
