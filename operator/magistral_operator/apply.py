@@ -27,15 +27,15 @@ from magistral_operator.kinds import (
     RUN,
     SECRET,
     SERVICE_ACCOUNT,
-    WORKLOADS,
+    WORKLOAD_NAMES,
     Kind,
 )
 from magistral_operator.kube import ApiError, Kube
 from magistral_operator.plan import Deletion, Manifest, Notice, Plan
 
 TOKEN_BYTES = 32
-_FIRST, _LAST = {SERVICE_ACCOUNT.name, ROLE.name}, {kind.name for kind in WORKLOADS}
-_WAVES = (_FIRST, {kind.name for kind in (*CHILDREN, QUOTA)} - _FIRST - _LAST, _LAST)
+_FIRST = {SERVICE_ACCOUNT.name, ROLE.name}
+_WAVES = (_FIRST, {kind.name for kind in (*CHILDREN, QUOTA)} - _FIRST - WORKLOAD_NAMES, WORKLOAD_NAMES)
 """What is applied side by side: a RoleBinding needs its Role (who may bind is checked against it), pods all the rest."""
 log = logging.getLogger("magistral")
 

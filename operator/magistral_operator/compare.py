@@ -6,12 +6,11 @@ from magistral_operator.build.access import token
 from magistral_operator.build.checkpoint import ready as checkpoint_ready
 from magistral_operator.case import Case
 from magistral_operator.diff import ANNOTATION_APPLIED, annotated, annotation, digest, holds, stamped
-from magistral_operator.kinds import DISRUPTION_BUDGET, QUOTA, WORKLOADS
+from magistral_operator.kinds import DISRUPTION_BUDGET, QUOTA, WORKLOAD_NAMES
 from magistral_operator.plan import Deletion, Key, Manifest, Plan, key_of
 from magistral_operator.policies import pod_problems, queue, suspend
 
-_WORKLOADS = {kind.name for kind in WORKLOADS}
-_PASSING = _WORKLOADS | {DISRUPTION_BUDGET.name, QUOTA.name}
+_PASSING = WORKLOAD_NAMES | {DISRUPTION_BUDGET.name, QUOTA.name}
 _RETRY_S = 5.0
 """Deletions end with a watch event; this is for the event that never comes."""
 
@@ -25,7 +24,7 @@ def children(case: Case, plan: Plan, wanted: list[Manifest]) -> None:
     for manifest in wanted:
         if key_of(manifest) not in taken:
             _one(case, plan, manifest)
-    new_pods = any(manifest["kind"] in _WORKLOADS and key_of(manifest) not in case.observed.children
+    new_pods = any(manifest["kind"] in WORKLOAD_NAMES and key_of(manifest) not in case.observed.children
                    for manifest in plan.apply)
     if new_pods or pod_problems.volume_may_be_missing(case):
         plan.token = token(case)
@@ -40,7 +39,7 @@ def idle(case: Case, plan: Plan, wanted: set[Key]) -> None:
 
 def _one(case: Case, plan: Plan, manifest: Manifest) -> None:
     live, kind = case.observed.children.get(key_of(manifest)), manifest["kind"]
-    if kind in _WORKLOADS:
+    if kind in WORKLOAD_NAMES:
         manifest = annotated(manifest, constants.ANNOTATION_TEMPLATE, _made_from(manifest))
     if live is None:
         plan.apply.append(stamped(manifest))
@@ -56,7 +55,7 @@ def _one(case: Case, plan: Plan, manifest: Manifest) -> None:
 
 
 def _update(case: Case, plan: Plan, live: Manifest, manifest: Manifest) -> None:
-    if manifest["kind"] in _WORKLOADS and _template_differs(live, manifest) and not _stuck(case, live):
+    if manifest["kind"] in WORKLOAD_NAMES and _template_differs(live, manifest) and not _stuck(case, live):
         # Runtime or operator changed since these pods were made: pods that run are never restarted for it.
         manifest = {**manifest, "spec": {**manifest["spec"], "template": live["spec"]["template"]}}
         made_from = annotation(live, constants.ANNOTATION_TEMPLATE) or ""
@@ -78,7 +77,7 @@ def _must_go_first(case: Case, live: Manifest, manifest: Manifest) -> bool:
     if manifest["kind"] == "Checkpoint":
         # A later attempt committed the same step again; a Checkpoint never changes, so another takes its name.
         return bool(live["spec"]["digest"] != manifest["spec"]["digest"])
-    if manifest["kind"] not in _WORKLOADS:
+    if manifest["kind"] not in WORKLOAD_NAMES:
         return False
     if live["metadata"].get("labels", {}).get(LABEL_ATTEMPT) != manifest["metadata"]["labels"].get(LABEL_ATTEMPT):
         return not _applied_last(live, manifest)
@@ -88,7 +87,7 @@ def _must_go_first(case: Case, live: Manifest, manifest: Manifest) -> bool:
 def _template_differs(live: Manifest, manifest: Manifest) -> bool:
     """Whether the operator wants other pods now than when it made the workload. Drift by others is not meant."""
     template = constants.ANNOTATION_TEMPLATE
-    return (manifest["kind"] in _WORKLOADS and annotation(live, template) != annotation(manifest, template)
+    return (manifest["kind"] in WORKLOAD_NAMES and annotation(live, template) != annotation(manifest, template)
             and not _applied_last(live, manifest))
 
 
@@ -114,7 +113,7 @@ def _still_needed(case: Case, live: Manifest) -> bool:
     if live["kind"] == QUOTA.name:
         # Of a run that has ended it stays, as Kueue's record of it.
         return queue.queue(case) is not None
-    return live["kind"] in _WORKLOADS and (_kept_for_its_log(case, live) or suspend.stays(case, live))
+    return live["kind"] in WORKLOAD_NAMES and (_kept_for_its_log(case, live) or suspend.stays(case, live))
 
 
 def _kept_for_its_log(case: Case, live: Manifest) -> bool:
@@ -138,4 +137,4 @@ def _ending(manifest: Manifest) -> bool:
 def _deletion(manifest: Manifest) -> Deletion:
     # Foreground: a workload's name is free only when its pods are gone, so two attempts never run at once.
     return Deletion(manifest["kind"], manifest["metadata"]["name"], manifest["metadata"]["uid"],
-                    "Foreground" if manifest["kind"] in _WORKLOADS else "Background")
+                    "Foreground" if manifest["kind"] in WORKLOAD_NAMES else "Background")

@@ -58,6 +58,7 @@ LEASE = Kind("Lease", "coordination.k8s.io", "v1", "leases", ("get", "create", "
 
 WORKLOADS = (JOB, STATEFUL_SET, DEPLOYMENT)
 """Kinds that own pods."""
+WORKLOAD_NAMES = frozenset(kind.name for kind in WORKLOADS)
 CHILDREN = (SERVICE_ACCOUNT, ROLE, ROLE_BINDING, CONFIG_MAP, SERVICE, NETWORK_POLICY, DISRUPTION_BUDGET, CHECKPOINT,
             *WORKLOADS)
 """Kinds that are listed by label and applied, in the order in which they are applied."""

@@ -23,7 +23,7 @@ CONNECTIONS = 32
 REQUESTS_PER_SECOND, BURST = 500.0, 1000.0
 """Own limit, so that a thousand runs after a restart do not drown a small API server."""
 PAGE = 500
-_METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -101,7 +101,7 @@ class Kube:
         """One page of the list of a kind, of objects that carry the label. `following`: the page before's."""
         query = {"limit": str(PAGE)} | ({"labelSelector": label} if label else {})
         query |= {"continue": following} if following else {}
-        accept = _METADATA_ONLY if metadata_only else "application/json"
+        accept = METADATA_ONLY if metadata_only else "application/json"
         answer = self._call("GET", kind, kind.path(namespace), query=query, accept=accept)
         # Of a kind without objects, metadata-only lists say null.
         return Page(answer["items"] or [], int(answer["metadata"]["resourceVersion"]), answer["metadata"].get("continue"))

@@ -27,6 +27,7 @@ from magistral_operator.kinds import QUOTA
 from magistral_operator.plan import Key, Manifest, Plan, key_of
 from magistral_operator.policies.queue import LABEL_PRIORITY, LABEL_QUEUE
 from magistral_operator.reconcile import reconcile
+from magistral_operator.store import teacher_of
 
 PLACEHOLDER = "PLACEHOLDER"
 """Part of every value that only a real run knows."""
@@ -106,11 +107,11 @@ class _Rehearsal:
         self._carry_out(reconcile(self._observed(), _NOW))
 
     def _observed(self) -> Observed:
-        teacher = ((self.run["spec"].get("curation") or {}).get("teacher") or {}).get("runRef")
+        teacher = teacher_of(self.run)
         labels = self.run["metadata"].get("labels") or {}
         priority = labels.get(LABEL_PRIORITY)
         return Observed(run=self.run, runtime=self.runtime, children=self.children,
-                        teacher=_teacher(teacher["name"]) if teacher else None, kueue=LABEL_QUEUE in labels,
+                        teacher=_teacher(teacher) if teacher else None, kueue=LABEL_QUEUE in labels,
                         priority_class={"metadata": {"name": priority}, "value": 0} if priority else None)
 
     def _carry_out(self, plan: Plan) -> None:

@@ -23,6 +23,7 @@ from dev.cluster import binaries, components
 from dev.cluster.control_plane import ControlPlane, control_plane, free_ports
 from dev.cluster.paths import GO_MODULES
 from dev.kubectl import Cluster
+from magistral_operator.kube import METADATA_ONLY
 
 Manifest = dict[str, Any]
 NAMESPACE, NODE, USER = "bench", "kwok-0", "bench"
@@ -35,7 +36,6 @@ LEFT_OUT = ("scheduler (an admission policy binds every pod to one fake node)",
 ADMIN = ("system:masters",)
 PATIENCE_S = 60.0
 TIMEOUT_S = 120.0
-NAMES_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
 class BenchError(Exception):
@@ -85,7 +85,7 @@ class Arena:
     def pods_waiting(self) -> int:
         """Pods that the fake node does not run yet, by the API server's cache: asking costs it little."""
         path = f"/api/v1/namespaces/{NAMESPACE}/pods?fieldSelector=status.phase=Pending&resourceVersion=0"
-        return len(self.call("GET", path, accept=NAMES_ONLY)["items"] or [])
+        return len(self.call("GET", path, accept=METADATA_ONLY)["items"] or [])
 
     def pods(self) -> int:
         found = self.call("GET", f"/api/v1/namespaces/{NAMESPACE}/pods?limit=1")
@@ -97,6 +97,18 @@ class Arena:
 
     def start(self, name: str, command: Sequence[str], environment: dict[str, str] | None = None) -> None:
         self.plane.processes.start(name, command, environment=environment, with_parent=True)
+
+    def until_healthy(self, name: str, port: int, route: str) -> None:
+        """Return once the process answers well. Raises BenchError when it has ended."""
+        def healthy() -> bool:
+            if self.plane.processes.find(name) is None:
+                raise BenchError(str(self.plane.processes.failure(name, "has ended")))
+            try:
+                return httpx.get(f"http://127.0.0.1:{port}{route}", timeout=5, trust_env=False).is_success
+            except httpx.TransportError:
+                return False
+
+        until(healthy, f"{name}: {route}; see {self.plane.processes.log(name)}")
 
     def usage(self, names: Sequence[str]) -> Usage:
         """Of these processes now."""

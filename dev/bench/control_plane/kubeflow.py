@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
 import yaml
 
 from dev.bench.control_plane.arena import NAMESPACE, Arena, BenchError, Manifest, module, until
@@ -81,8 +80,7 @@ class Kubeflow:
                           {"KUBECONFIG": str(self._arena.client(TRAINER))})
         until(self._mounted, "the certificate that Kubeflow Trainer makes for itself")
         for name, port in ((TRAINER, trainer_health), (JOBSET, jobset_health)):
-            until(lambda name=name, port=port: self._ready(name, port),  # type: ignore[misc]
-                  f"{name}: /readyz; see {self._arena.plane.processes.log(name)}")
+            self._arena.until_healthy(name, port, "/readyz")
 
     def equip(self) -> None:
         jobs = [_job(name, pods) for name, pods in PODS[self._stage].items()]
@@ -145,14 +143,6 @@ class Kubeflow:
                 for change in patch:
                     one["webhooks"][int(change["path"].rpartition("/")[2])] = change["value"]
             yield _aim(one, f"jobset-{kind}-webhook-configuration", JOBSET_SERVICE | {"port": self._jobset_port}, ours)
-
-    def _ready(self, name: str, port: int) -> bool:
-        if self._arena.plane.processes.find(name) is None:
-            raise BenchError(str(self._arena.plane.processes.failure(name, "has ended")))
-        try:
-            return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5, trust_env=False).is_success
-        except httpx.TransportError:
-            return False
 
 
 def _job(name: str, pods: int) -> Manifest:

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import httpx
-
-from dev.bench.control_plane.arena import NAMESPACE, Arena, BenchError, Manifest, until
+from dev.bench.control_plane.arena import NAMESPACE, Arena, Manifest
 from dev.bench.control_plane.audit import Request
 from dev.cluster.control_plane import free_ports
 from dev.cluster.paths import REPOSITORY
@@ -57,7 +55,7 @@ class Ours:
                        "POD_NAMESPACE": NAMESPACE, "PYTHONUNBUFFERED": "1"}
         environment |= {key: os.environ[key] for key in ("PYTHONPATH",) if key in os.environ}
         self._arena.start(OPERATOR, [sys.executable, "-m", "magistral_operator"], environment)
-        until(lambda: self._healthy(port), f"{OPERATOR}: /healthz; see {self._arena.plane.processes.log(OPERATOR)}")
+        self._arena.until_healthy(OPERATOR, port, "/healthz")
 
     def stop(self) -> None:
         self._arena.plane.processes.stop(OPERATOR)
@@ -84,11 +82,3 @@ class Ours:
 
     def child(self, run: str) -> str:
         return SERVICE_ACCOUNT.path(NAMESPACE, child(run, "worker"))
-
-    def _healthy(self, port: int) -> bool:
-        if self._arena.plane.processes.find(OPERATOR) is None:
-            raise BenchError(str(self._arena.plane.processes.failure(OPERATOR, "has ended")))
-        try:
-            return httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=5, trust_env=False).is_success
-        except httpx.TransportError:
-            return False

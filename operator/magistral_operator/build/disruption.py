@@ -7,17 +7,15 @@ grace period as always, and is started again elsewhere.
 from magistral_api.names import LABEL_ROLE
 from magistral_operator.build.metadata import owned, selector
 from magistral_operator.case import Case
-from magistral_operator.kinds import WORKLOADS
+from magistral_operator.kinds import WORKLOAD_NAMES
 from magistral_operator.plan import Manifest
-
-_WORKLOADS = {kind.name for kind in WORKLOADS}
 
 
 def budgets(case: Case, built: list[Manifest]) -> list[Manifest]:
     """Budgets of the workloads among what is built."""
     found = []
     for workload in built:
-        if workload["kind"] in _WORKLOADS:
+        if workload["kind"] in WORKLOAD_NAMES:
             spec = workload["spec"]
             role, pods = spec["template"]["metadata"]["labels"][LABEL_ROLE], spec.get("replicas", spec.get("completions"))
             if pods > 1:

@@ -1,17 +1,17 @@
 """Tables for people: the objects of a run, and what its pods ask for, by role."""
 
-from collections.abc import Iterable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from kubernetes.utils.quantity import parse_quantity
 
 from magistral_api.names import LABEL_ROLE
-from magistral_operator.kinds import WORKLOADS
+from magistral_operator.kinds import WORKLOAD_NAMES
 from magistral_operator.plan import Manifest
 from magistral_operator.preview import StagePreview
 
-_WORKLOADS = {kind.name for kind in WORKLOADS}
 _GIB = Decimal(2**30)
 
 
@@ -23,17 +23,16 @@ class Load:
     resources: dict[str, Decimal] = field(default_factory=dict)
 
     def __add__(self, other: "Load") -> "Load":
-        names = [*self.resources, *(name for name in other.resources if name not in self.resources)]
-        zero = Decimal(0)
-        return Load(self.pods + other.pods, {name: self.resources.get(name, zero) + other.resources.get(name, zero)
-                                             for name in names})
+        return Load(self.pods + other.pods, self._with(other, operator.add))
 
     def most(self, other: "Load") -> "Load":
         """The larger of the two, each resource for itself."""
-        names = [*self.resources, *(name for name in other.resources if name not in self.resources)]
+        return Load(max(self.pods, other.pods), self._with(other, max))
+
+    def _with(self, other: "Load", both: Callable[[Decimal, Decimal], Decimal]) -> dict[str, Decimal]:
         zero = Decimal(0)
-        return Load(max(self.pods, other.pods), {name: max(self.resources.get(name, zero), other.resources.get(name, zero))
-                                                 for name in names})
+        return {name: both(self.resources.get(name, zero), other.resources.get(name, zero))
+                for name in self.resources | other.resources}
 
 
 def objects(stages: Sequence[StagePreview]) -> str:
@@ -41,7 +40,7 @@ def objects(stages: Sequence[StagePreview]) -> str:
     rows = [["STAGE", "OBJECT", "ROLE", "PODS"]]
     for stage in stages:
         for one in stage.new:
-            workload = one["kind"] in _WORKLOADS
+            workload = one["kind"] in WORKLOAD_NAMES
             rows.append([stage.name, f"{one['kind']}/{one['metadata']['name']}", _role(one) if workload else "",
                          str(_pods(one)) if workload else ""])
     return _table(rows)
@@ -54,7 +53,7 @@ def loads(stages: Sequence[StagePreview]) -> str:
     for stage in stages:
         now: dict[str, Load] = {}
         for one in stage.objects:
-            if one["kind"] in _WORKLOADS:
+            if one["kind"] in WORKLOAD_NAMES:
                 now[_role(one)] = now.get(_role(one), Load()) + _load(one)
         for role, load in now.items():
             by_role[role] = by_role.get(role, Load()).most(load)

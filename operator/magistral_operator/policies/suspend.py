@@ -8,10 +8,9 @@ hear of the checkpoint and to report it.
 from magistral_api.names import LABEL_ROLE
 from magistral_operator import constants, pods
 from magistral_operator.case import Case, Verdict, moment_of
-from magistral_operator.kinds import WORKLOADS
+from magistral_operator.kinds import WORKLOAD_NAMES
 from magistral_operator.plan import Manifest
 
-_WORKLOADS = {kind.name for kind in WORKLOADS}
 TRAINER = "trainer"
 STAGE_ROLES = (TRAINER, "conductor")
 
@@ -35,7 +34,7 @@ def check(case: Case) -> Verdict | None:
 def released(case: Case) -> bool:
     """Whether no pod is there, nor anything that would make one. Ended Jobs stay with their logs."""
     return all(pods.phase(pod) in pods.ENDED for pod in case.observed.pods) and not any(
-        kind in _WORKLOADS and not pods.job_ended(live) for (kind, _), live in case.observed.children.items())
+        kind in WORKLOAD_NAMES and not pods.job_ended(live) for (kind, _), live in case.observed.children.items())
 
 
 def stays(case: Case, workload: Manifest) -> bool:
