@@ -126,9 +126,19 @@ def _parts() -> tuple[list[str], list[str]]:
 def _may_run_here() -> None:
     if os.geteuid() != 0:
         raise ClusterError("the local cluster needs root (namespaces, bridge, mounts): run it with sudo")
-    owner = OWNER.read_text().strip() if OWNER.exists() else str(REPOSITORY)
-    if owner != str(REPOSITORY) and Path(owner).exists():
-        raise ClusterError(f"a cluster of {owner} is up on this machine: run `make cluster-down` there first")
+    other = other_clone(OWNER, PROCESSES)
+    if other is not None:
+        raise ClusterError(f"a cluster of {other} is up on this machine: run `make cluster-down` there first")
+
+
+def other_clone(owner: Path, processes: Processes) -> Path | None:
+    """Another clone that `owner` names and whose `processes` run.
+
+    After a restart of the machine none do, and what is left may be cleared away.
+    """
+    clone = Path(owner.read_text().strip()) if owner.exists() else REPOSITORY
+    running = any(processes.find(name) for name in processes.names())
+    return clone if running and clone != REPOSITORY and clone.exists() else None
 
 
 def _scheduler(plane: ControlPlane, built: Mapping[str, Path]) -> None:

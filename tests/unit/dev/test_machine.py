@@ -1,10 +1,13 @@
 """What the local cluster needs of the machine, and what it leaves."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
-from dev.cluster import binaries, host, network
+from dev.cluster import binaries, host, local, network
 from dev.cluster.network import BRIDGE, PODS
 from dev.cluster.paths import GO_MODULES
+from dev.cluster.processes import Processes, identify
 from dev.cluster.progress import duration
 
 
@@ -63,3 +66,17 @@ def test_every_program_has_a_pinned_module() -> None:
 
 def test_durations_read_like_speech() -> None:
     assert [duration(3.14), duration(59.6), duration(125)] == ["3.1 s", "1 min 0 s", "2 min 5 s"]
+
+
+def test_a_cluster_of_another_clone_is_in_the_way_only_while_it_runs(tmp_path: Path) -> None:
+    owner, processes, runs = tmp_path / "owner", Processes.within(tmp_path), identify(os.getpid())
+    assert runs is not None
+    processes.pids.mkdir()
+    assert local.other_clone(owner, processes) is None
+    owner.write_text(f"{tmp_path}\n")
+    processes.adopt("etcd", replace(runs, boot="the boot before"))
+    assert local.other_clone(owner, processes) is None
+    processes.adopt("kubelet", runs)
+    assert local.other_clone(owner, processes) == tmp_path
+    owner.write_text(str(tmp_path / "removed"))
+    assert local.other_clone(owner, processes) is None
