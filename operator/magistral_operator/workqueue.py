@@ -23,6 +23,7 @@ class Schedule(Generic[K]):
     def __init__(self) -> None:
         self._due: dict[K, float] = {}
         self._heap: list[tuple[float, int, K]] = []
+        """Of keys that nobody works on. What is there of another key, or with a time that is not its due one, is void."""
         self._order = itertools.count()
         self._working: set[K] = set()
         self._failures: dict[K, int] = {}
@@ -39,47 +40,48 @@ class Schedule(Generic[K]):
         """Look at the key at this time, or earlier if that is already planned."""
         if due < self._due.get(key, float("inf")):
             self._due[key] = due
-            heapq.heappush(self._heap, (due, next(self._order), key))
+            if key not in self._working:
+                self._push(key)
 
     def take(self, now: float) -> K | None:
         """The next due key that nobody works on; it counts as worked on until `done`."""
-        held, taken = [], None
-        while self._heap and self._heap[0][0] <= now:
-            entry = heapq.heappop(self._heap)
-            due, _, key = entry
-            if self._due.get(key) != due:
-                continue
-            if key in self._working:
-                held.append(entry)
-                continue
-            del self._due[key]
-            self._working.add(key)
-            taken = key
-            break
-        for entry in held:
-            heapq.heappush(self._heap, entry)
-        return taken
+        if self.wait(now) != 0.0:
+            return None
+        _, _, key = heapq.heappop(self._heap)
+        del self._due[key]
+        self._working.add(key)
+        return key
 
     def wait(self, now: float) -> float | None:
         """Seconds until `take` may find something; None when nothing is planned."""
-        free = [due for key, due in self._due.items() if key not in self._working] if self._working else None
-        if free is None:
-            free = [self._heap[0][0]] if self._heap else []
-        return max(min(free) - now, 0.0) if free else None
+        while self._heap:
+            due, _, key = self._heap[0]
+            if key not in self._working and self._due.get(key) == due:
+                return max(due - now, 0.0)
+            heapq.heappop(self._heap)
+        return None
 
     def done(self, key: K) -> None:
         """Work on the key has ended well."""
-        self._working.discard(key)
         self._failures.pop(key, None)
+        self._release(key)
 
     def failed(self, key: K, now: float) -> float:
         """Work on the key has ended badly: it is planned again. Returns the wait, which doubles with each failure."""
-        self._working.discard(key)
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         wait = min(BACKOFF_S[0] * 2.0 ** min(failures, 30), BACKOFF_S[1])
+        self._release(key)
         self.add(key, now + wait)
         return wait
+
+    def _release(self, key: K) -> None:
+        self._working.discard(key)
+        if key in self._due:
+            self._push(key)
+
+    def _push(self, key: K) -> None:
+        heapq.heappush(self._heap, (self._due[key], next(self._order), key))
 
 
 class WorkQueue(Generic[K]):

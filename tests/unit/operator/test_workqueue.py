@@ -1,6 +1,10 @@
 """The queue: one look for many wake-ups, back-off by key, nobody works twice on one key."""
 
 import asyncio
+from math import inf
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from magistral_operator.workqueue import BACKOFF_S, Schedule, WorkQueue
 
@@ -68,6 +72,31 @@ def test_the_wait_is_the_time_to_the_next_free_key() -> None:
     schedule.add("a", 1)
     schedule.add("b", 5)
     assert schedule.wait(2) == 3
+
+
+@given(st.lists(st.tuples(st.sampled_from(("add", "take", "done")), st.sampled_from("abc"), st.integers(0, 5)), max_size=40))
+def test_what_is_taken_is_always_the_earliest_due_key_that_nobody_works_on(steps: list[tuple[str, str, int]]) -> None:
+    schedule: Schedule[str] = Schedule()
+    due: dict[str, float] = {}
+    working: set[str] = set()
+    for what, key, now in steps:
+        if what == "add":
+            schedule.add(key, now)
+            due[key] = min(now, due.get(key, inf))
+        elif what == "done" and key in working:
+            schedule.done(key)
+            working.remove(key)
+        elif what == "take":
+            free = {one: when for one, when in due.items() if one not in working}
+            first = min(free.values(), default=inf)
+            assert schedule.wait(now) == (max(first - now, 0) if free else None)
+            taken = schedule.take(now)
+            assert (taken is None) == (first > now)
+            if taken is not None:
+                assert free[taken] == first
+                del due[taken]
+                working.add(taken)
+        assert len(schedule) == len(due)
 
 
 async def test_work_is_done_by_several_workers_and_once_a_key_at_a_time() -> None:
