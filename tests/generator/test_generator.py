@@ -1,6 +1,7 @@
 """A generator pod's process with a real vLLM, a real object store and a random Mistral model of 100,000 parameters."""
 
 import asyncio
+import itertools
 from pathlib import Path
 
 import aiohttp
@@ -57,13 +58,22 @@ async def test_logprobs_after_an_update_are_those_of_the_new_weights(pod: Pod) -
 async def test_updates_while_requests_run_abort_none_and_are_seen_in_their_version_spans(pod: Pod) -> None:
     published = [await pod.publish(1), await pod.publish(3)]
     assert (await pod.give(published[0]))[0] == 200
-    running = asyncio.gather(*(pod.generate(request(seed, 900)) for seed in range(24)))
+    seeds, updated = itertools.count(), asyncio.Event()
+
+    async def one_after_the_other() -> list[tuple[int, str]]:
+        answers = [await pod.generate(request(next(seeds), 900))]
+        while not updated.is_set():
+            answers.append(await pod.generate(request(next(seeds), 900)))
+        return answers
+
+    running = asyncio.gather(*(one_after_the_other() for _ in range(24)))
     gives = [await pod.give(published[turn % 2]) for turn in range(1, 9)]
+    updated.set()
     assert [status for status, _ in gives] == [200] * 8
-    assert WeightsResponse.model_validate_json(gives[0][1]).running > 0
+    assert all(WeightsResponse.model_validate_json(text).running > 0 for _, text in gives)
     assert sum(WeightsResponse.model_validate_json(text).aborted for _, text in gives) == 0
-    answers = [GenerateResponse.model_validate_json(text) for status, text in await running if status == 200]
-    assert len(answers) == 24
+    answers = [GenerateResponse.model_validate_json(text) for lane in await running for status, text in lane if status == 200]
+    assert len(answers) == next(seeds) >= 24
     assert (await pod.status()).aborted == 0
     for answer in answers:
         assert sum(count for _, count in answer.versions) == len(answer.tokens) == len(answer.logprobs)
