@@ -176,10 +176,9 @@ def module(folder: str, name: str) -> Path:
 def _controllers(made: Arena) -> None:
     (port,) = free_ports(1)
     layout = replace(made.plane.layout, binaries=binaries.ensure(["kube-controller-manager"]))
-    command = components.controller_manager(layout, made.client("controllers"), port)
-    made.start("kube-controller-manager", [
-        *command, f"--controllers={','.join(CONTROLLERS)}",
-        "--use-service-account-credentials=false", "--kube-api-qps=2000", "--kube-api-burst=4000"])
+    made.start("kube-controller-manager", components.controller_manager(layout, made.client("controllers"), port, [
+        f"--controllers={','.join(CONTROLLERS)}", "--use-service-account-credentials=false",
+        "--kube-api-qps=2000", "--kube-api-burst=4000"]))
 
 
 def _node(made: Arena, more: Sequence[Path]) -> None:
