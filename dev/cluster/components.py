@@ -67,7 +67,8 @@ def etcd(layout: Layout) -> list[str]:
 
 
 def apiserver(layout: Layout, *, service_accounts: bool, flags: Sequence[str] = ()) -> list[str]:
-    """Node and RBAC authorizers, NodeRestriction and the default admission (Pod Security among it).
+    """Node and RBAC authorizers, and beside the default admission (Pod Security among it) NodeRestriction and, as on
+    OpenShift, OwnerReferencesPermissionEnforcement: who blocks an owner's deletion needs a right to its finalizers.
 
     `service_accounts=False` lets pods be created where no controller makes the `default` account.
     """
@@ -91,7 +92,7 @@ def apiserver(layout: Layout, *, service_accounts: bool, flags: Sequence[str] = 
         f"--service-account-key-file={layout.service_accounts.certificate}",
         f"--service-account-signing-key-file={layout.service_accounts.key}",
         "--authorization-mode=Node,RBAC",
-        "--enable-admission-plugins=NodeRestriction",
+        "--enable-admission-plugins=NodeRestriction,OwnerReferencesPermissionEnforcement",
         *accounts,
         f"--kubelet-certificate-authority={layout.authority.certificate}",
         f"--kubelet-client-certificate={layout.to_kubelet.certificate}",

@@ -36,7 +36,7 @@ CHECKPOINT = Kind("Checkpoint", GROUP, VERSION, "checkpoints", _CHILD)
 POD = Kind("Pod", "", "v1", "pods", ("list", "watch", "delete"))
 """Delete: only those that hang on a lost node, where the runtime allows it."""
 NODE = Kind("Node", "", "v1", "nodes", ("list", "watch"), namespaced=False)
-CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps", ("get", *_CHILD))
+CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps", _CHILD)
 SERVICE = Kind("Service", "", "v1", "services", _CHILD)
 SERVICE_ACCOUNT = Kind("ServiceAccount", "", "v1", "serviceaccounts", _CHILD)
 SECRET = Kind("Secret", "", "v1", "secrets", ("create",))

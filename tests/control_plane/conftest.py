@@ -9,19 +9,34 @@ import httpx
 import pytest
 import yaml
 
+from dev.cluster import audit
 from dev.cluster import control_plane as planes
 from magistral_operator import kinds
 from tests.control_plane.cluster import Api, Manifest, Namespace, Operator, Tell, namespace
 
 CRDS = Path(__file__).parents[2] / "crds"
-USER = "magistral-operator"
+USER, QUEUEING_USER, CONFINED_USER = "magistral-operator", "queueing", "confined"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The rights are compared last: with the calls of all other tests."""
+    items.sort(key=lambda item: item.path.name == "test_rbac.py")
 
 
 @pytest.fixture(scope="session")
-def plane() -> Iterator[planes.ControlPlane]:
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], audit.Log]:
+    """Flags of the API server, and its record of all that the operators ask of it."""
+    return audit.record(tmp_path_factory.mktemp("audit"), [USER, QUEUEING_USER, CONFINED_USER])
+
+
+@pytest.fixture(scope="session")
+def plane(recorded: tuple[list[str], audit.Log]) -> Iterator[planes.ControlPlane]:
     """etcd, kube-apiserver and kube-controller-manager: everything but nodes."""
+    flags, _ = recorded
     # Fake nodes send no heartbeats: what they are is what a test says of them.
-    with planes.control_plane(controllers=True, controller_flags=["--node-monitor-grace-period=2h"]) as started:
+    with planes.control_plane(controllers=True, apiserver_flags=flags,
+                              controller_flags=["--node-monitor-grace-period=2h"]) as started:
         yield started
 
 
@@ -116,10 +131,10 @@ def confined(plane: planes.ControlPlane, api: Api, operator: Operator, tmp_path:
     assert operator.terminate() == 0
     with namespace(api, name) as made:
         everywhere = (kinds.RUNTIME, kinds.NODE)
-        allow(api, "confined", rules(*everywhere))
-        allow(api, "confined", rules(*(kind for kind in kinds.BY_NAME.values() if kind not in everywhere)), name)
+        allow(api, CONFINED_USER, rules(*everywhere))
+        allow(api, CONFINED_USER, rules(*(kind for kind in kinds.BY_NAME.values() if kind not in everywhere)), name)
         (port,) = planes.free_ports(1)
-        alone = Operator(plane.client("confined", user="confined"), port, tmp_path / "log",
+        alone = Operator(plane.client("confined", user=CONFINED_USER), port, tmp_path / "log",
                          {"MAGISTRAL_NAMESPACES": name, "POD_NAMESPACE": name})
         alone.start()
         yield made

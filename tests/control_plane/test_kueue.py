@@ -11,7 +11,7 @@ from magistral_operator import kinds
 from magistral_operator.kinds import BY_NAME, POD, QUOTA, WORKLOADS
 from magistral_operator.policies.queue import LABEL_PRIORITY, LABEL_QUEUE
 from tests.control_plane.cluster import Api, Manifest, Namespace, Operator, namespace
-from tests.control_plane.conftest import allow, rules
+from tests.control_plane.conftest import QUEUEING_USER, allow, rules
 from tests.control_plane.kueue import kueue, queue
 
 QUEUED = {LABEL_QUEUE: "team"}
@@ -28,9 +28,9 @@ def queueing(plane: planes.ControlPlane, api: Api, operator: Operator,
     assert operator.terminate() == 0
     status = {"apiGroups": [kinds.KUEUE], "resources": list(kinds.QUEUEING_SUBRESOURCES), "verbs": ["patch"]}
     with kueue(plane, api, folder):
-        allow(api, "queueing", [*rules(*BY_NAME.values()), status])
+        allow(api, QUEUEING_USER, [*rules(*BY_NAME.values()), status])
         (port,) = planes.free_ports(1)
-        running = Operator(plane.client("queueing", user="queueing"), port, folder / "log", {"MAGISTRAL_KUEUE": "true"})
+        running = Operator(plane.client("queueing", user=QUEUEING_USER), port, folder / "log", {"MAGISTRAL_KUEUE": "true"})
         running.start()
         yield running
         assert running.terminate() == 0

@@ -18,8 +18,7 @@ from typing import Any
 import httpx
 import yaml
 
-from dev.bench.control_plane import audit
-from dev.cluster import binaries, components
+from dev.cluster import audit, binaries, components
 from dev.cluster.control_plane import ControlPlane, control_plane, free_ports
 from dev.cluster.paths import GO_MODULES
 from dev.kubectl import Cluster
@@ -138,17 +137,14 @@ def arena(directory: Path, users: Sequence[str], stages: Sequence[Path] = ()) ->
     """
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    policy, log = directory / "audit-policy.json", directory / "audit.log"
-    policy.write_text(json.dumps(audit.policy([USER, *users])))
-    log.touch()
-    flags = [f"--audit-policy-file={policy}", f"--audit-log-path={log}", "--audit-log-maxsize=100000"]
+    flags, log = audit.record(directory, [USER, *users])
     with ExitStack() as end, control_plane(directory=directory, apiserver_flags=flags) as plane:
         pair = plane.authority.issue(USER, user=USER, groups=ADMIN)
         context = ssl.create_default_context(cafile=str(plane.authority.pair.certificate))
         context.load_cert_chain(pair.certificate, pair.key)
         limits = httpx.Limits(max_connections=HANDS)
         with httpx.Client(base_url=plane.server, verify=context, timeout=TIMEOUT_S, trust_env=False, limits=limits) as http:
-            made = Arena(plane, http, audit.Log(log), end)
+            made = Arena(plane, http, log, end)
             _controllers(made)
             _node(made, stages)
             made.call("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dev.bench.control_plane.arena import Manifest
-from dev.bench.control_plane.audit import Request
+from dev.cluster.audit import Request
 
 
 class Contender(Protocol):

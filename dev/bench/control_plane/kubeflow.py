@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from dev.bench.control_plane.arena import NAMESPACE, Arena, BenchError, Manifest, module, until
-from dev.bench.control_plane.audit import Request
 from dev.cluster import binaries
+from dev.cluster.audit import Request
 from dev.cluster.control_plane import free_ports
 
 TRAINER, JOBSET = "kubeflow-trainer", "jobset"

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from dev.bench.control_plane import audit
 from dev.bench.control_plane.arena import USER, Arena, BenchError, Usage
-from dev.bench.control_plane.audit import Request
 from dev.bench.control_plane.contender import Contender
 from dev.bench.control_plane.figures import Figures
+from dev.cluster import audit
+from dev.cluster.audit import Request
 from dev.cluster.progress import duration, say, step
 
 QUIET_S = 5.0

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from dev.bench.control_plane.arena import NAMESPACE, Arena, Manifest
-from dev.bench.control_plane.audit import Request
+from dev.cluster.audit import Request
 from dev.cluster.control_plane import free_ports
 from dev.cluster.paths import REPOSITORY
 from magistral_api import API_VERSION

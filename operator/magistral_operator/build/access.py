@@ -13,7 +13,7 @@ def service_account(case: Case) -> Manifest:
 def role(case: Case) -> Manifest:
     return owned(case, "Role", "progress") | {"rules": [{
         "apiGroups": [""], "resources": ["configmaps"], "resourceNames": [progress_config_map(case.name)],
-        "verbs": ["get", "patch"],
+        "verbs": ["patch"],
     }]}
 
 

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dev.bench.control_plane import audit
 from dev.bench.control_plane.figures import Figures, table
+from dev.cluster import audit
 
 
 def event(verb: str, resource: str, status: int = 200, **target: str) -> dict[str, Any]:

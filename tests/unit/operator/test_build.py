@@ -52,7 +52,7 @@ def test_the_service_account_may_patch_the_progress_of_its_own_run_and_nothing_e
     assert plain(world.child("Role", "progress")) == child("Role", "progress") | {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "rules": [{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["one-progress"],
-                   "verbs": ["get", "patch"]}]}
+                   "verbs": ["patch"]}]}
     assert plain(world.child("RoleBinding", "progress")) == child("RoleBinding", "progress") | {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "one-progress"},

@@ -17,14 +17,16 @@ NO_CHILD = frozenset({"events", "leases"})
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One answered request. `received`, `answered`: seconds since the epoch, by the API server's clock."""
+    """One answered request. `message`: why it failed. `received`, `answered`: seconds since the epoch, by its clock."""
 
     user: str
     verb: str
+    group: str
     resource: str
     subresource: str
     name: str
     status: int
+    message: str
     received: float
     answered: float
 
@@ -42,13 +44,6 @@ class Request:
     def created(self) -> bool:
         """Made a child. Server-side apply makes objects with PATCH: the status tells."""
         return self.write and self.status == 201 and not self.subresource and self.resource not in NO_CHILD
-
-
-def policy(users: Iterable[str]) -> dict[str, Any]:
-    """An audit policy that records the requests of these users, and nothing else."""
-    return {"apiVersion": "audit.k8s.io/v1", "kind": "Policy",
-            "omitStages": ["RequestReceived", "ResponseStarted"],
-            "rules": [{"level": "Metadata", "users": list(users)}, {"level": "None"}]}
 
 
 class Log:
@@ -71,11 +66,21 @@ class Log:
         return self.requests[known:]
 
 
+def record(directory: Path, users: Iterable[str]) -> tuple[list[str], Log]:
+    """Flags for an API server that is to record the requests of these users, and nothing else; and its log."""
+    policy, log = directory / "audit-policy.json", directory / "audit.log"
+    policy.write_text(json.dumps({
+        "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived", "ResponseStarted"],
+        "rules": [{"level": "Metadata", "users": list(users)}, {"level": "None"}]}))
+    log.touch()
+    return [f"--audit-policy-file={policy}", f"--audit-log-path={log}", "--audit-log-maxsize=100000"], Log(log)
+
+
 def parse(event: dict[str, Any]) -> Request:
-    target = event.get("objectRef") or {}
-    return Request(user=event["user"]["username"], verb=event["verb"], resource=target.get("resource", ""),
-                   subresource=target.get("subresource", ""), name=target.get("name", ""),
-                   status=event.get("responseStatus", {}).get("code", 0),
+    target, answer = event.get("objectRef") or {}, event.get("responseStatus") or {}
+    return Request(user=event["user"]["username"], verb=event["verb"], group=target.get("apiGroup", ""),
+                   resource=target.get("resource", ""), subresource=target.get("subresource", ""),
+                   name=target.get("name", ""), status=answer.get("code", 0), message=answer.get("message", ""),
                    received=_seconds(event["requestReceivedTimestamp"]), answered=_seconds(event["stageTimestamp"]))
 
 
