@@ -77,11 +77,20 @@ def _must_go_first(case: Case, live: Manifest, manifest: Manifest) -> bool:
     if manifest["kind"] == "Checkpoint":
         # A later attempt committed the same step again; a Checkpoint never changes, so another takes its name.
         return bool(live["spec"]["digest"] != manifest["spec"]["digest"])
+    if manifest["kind"] == "Service":
+        return _port_in_the_way(live, manifest)
     if manifest["kind"] not in WORKLOAD_NAMES:
         return False
     if live["metadata"].get("labels", {}).get(LABEL_ATTEMPT) != manifest["metadata"]["labels"].get(LABEL_ATTEMPT):
         return not _applied_last(live, manifest)
     return manifest["kind"] == "Job" and _template_differs(live, manifest) and _stuck(case, live)
+
+
+def _port_in_the_way(live: Manifest, manifest: Manifest) -> bool:
+    """Whether others gave a port another number: ours beside it would be refused, and no apply takes theirs away."""
+    ours = {(port["port"], "TCP"): port["name"] for port in manifest["spec"]["ports"]}
+    return any((port["port"], port.get("protocol", "TCP")) not in ours and port.get("name") in (None, *ours.values())
+               for port in live["spec"].get("ports", []))
 
 
 def _template_differs(live: Manifest, manifest: Manifest) -> bool:

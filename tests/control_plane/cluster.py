@@ -15,7 +15,7 @@ import httpx
 from magistral_api import API_VERSION
 from magistral_api.names import LABEL_ATTEMPT, LABEL_ROLE, LABEL_RUN_UID, LABEL_STAGE
 from magistral_api.progress import StageProgress
-from magistral_operator.kinds import BY_NAME, EVENT, NODE, POD, RUN, RUNTIME, SECRET, Kind
+from magistral_operator.kinds import BY_NAME, CHILDREN, EVENT, NODE, POD, RUN, RUNTIME, SECRET, Kind
 
 Manifest = dict[str, Any]
 Tell = Callable[[str], None]
@@ -296,6 +296,29 @@ class Operator:
     def looks(self) -> float:
         """Looks at a run that found nothing to do."""
         return self.metrics().get('magistral_reconcile_duration_seconds_count{outcome="unchanged"}', 0)
+
+
+def settled(ns: Namespace, operator: Operator) -> tuple[float, Manifest]:
+    """The operator's writes so far and every version of the run's objects, once it has nothing to do."""
+    def state() -> tuple[float, Manifest]:
+        versions = {f"{kind.name}/{one['metadata']['name']}": one["metadata"]["resourceVersion"]
+                    for kind in (*CHILDREN, RUN) for one in ns.api.list(kind, ns.name)}
+        return operator.writes(), versions
+
+    def quiet() -> tuple[float, Manifest] | None:
+        before = state()
+        look_at(ns, operator)
+        return before if state() == before else None
+
+    found: tuple[float, Manifest] = eventually(quiet, "the operator at rest")
+    return found
+
+
+def look_at(ns: Namespace, operator: Operator) -> None:
+    """Wake the operator by a change of the runtime that means nothing, and wait until it has looked."""
+    looks = operator.looks()
+    ns.api.patch(RUNTIME, None, ns.runtime, {"metadata": {"annotations": {"wake": str(looks)}}})
+    eventually(lambda: operator.looks() > looks or None, "a look at the run")
 
 
 def eventually(ask: Callable[[], Any], what: str) -> Any:

@@ -8,7 +8,7 @@ import pytest
 from dev.cluster import control_plane as planes
 from magistral_api.names import LABEL_ROLE, LABEL_RUN
 from magistral_operator import kinds
-from magistral_operator.kinds import BY_NAME, POD, QUOTA, WORKLOADS
+from magistral_operator.kinds import BY_NAME, POD, QUOTA, RUN, WORKLOADS
 from magistral_operator.policies.queue import LABEL_PRIORITY, LABEL_QUEUE
 from tests.control_plane.cluster import Api, Manifest, Namespace, Operator, namespace
 from tests.control_plane.conftest import QUEUEING_USER, allow, rules
@@ -128,3 +128,14 @@ def test_a_suspended_run_leaves_its_quota_to_others(ns: Namespace) -> None:
     ns.until_condition("Reconciling", "WaitingForQuota")
     ns.change("two", suspend=True)
     ns.until_there("Job", "one-preflight")
+
+
+def test_a_waiting_run_that_leaves_its_queue_starts_and_asks_for_no_quota(ns: Namespace) -> None:
+    ns.run("RL", labels=QUEUED)
+    until_workload(ns, "one", "Admitted")
+    ns.run("RL", "two", labels=QUEUED)
+    ns.until_condition("Reconciling", "WaitingForQuota", "two")
+    ns.until_there(QUOTA.name, "two-quota")
+    ns.api.patch(RUN, ns.name, "two", {"metadata": {"labels": {LABEL_QUEUE: None}}})
+    ns.until_gone(QUOTA.name, "two-quota")
+    ns.until_there("Job", "two-preflight")

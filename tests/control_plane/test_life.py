@@ -4,7 +4,7 @@ import pytest
 
 from magistral_api.names import PARADIGM_STAGES
 from magistral_operator.kinds import BY_NAME, CHECKPOINT, CHILDREN, POD, RUN, RUNTIME, SECRET, WORKLOADS
-from tests.control_plane.cluster import Api, Namespace, runtime
+from tests.control_plane.cluster import Api, Namespace, eventually, runtime
 
 
 def teach(ns: Namespace) -> None:
@@ -43,6 +43,16 @@ def test_commits_become_checkpoints_that_kubectl_can_wait_for(ns: Namespace) -> 
     ns.until_there("Checkpoint", "one-rl-000040")
     ns.api.kubectl("-n", ns.name, "wait", "--for=condition=Ready", "--timeout=30s", "checkpoint/one-rl-000040")
     ns.until_run(lambda status: status.get("latestCheckpoint", {}).get("name") == "one-rl-000040")
+
+
+def test_a_step_that_is_committed_again_replaces_its_checkpoint(ns: Namespace) -> None:
+    ns.run("RL")
+    ns.succeed("preflight")
+    commit = {"step": 20, "uri": "s3://magistral/runs/x/rl/20", "sizeBytes": 1}
+    for digest in ("sha256:" + "b" * 64, "sha256:" + "c" * 64):
+        ns.report("rl", "Running", checkpoints=[commit | {"digest": digest}])
+        ns.until("Checkpoint", "one-rl-000020", lambda found, digest=digest: (  # type: ignore[misc]
+            found is not None and found["spec"]["digest"] == digest))
 
 
 def test_a_student_starts_when_its_teacher_has_rollouts(ns: Namespace) -> None:
@@ -148,7 +158,8 @@ def test_a_pod_of_a_run_may_report_progress_and_do_nothing_else(ns: Namespace) -
         answer = ns.api.http.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", json=review).json()
         return bool(answer["status"]["allowed"])
 
-    assert may("patch", "configmaps", "one-progress")
+    # The API server learns of a new right a moment later.
+    eventually(lambda: may("patch", "configmaps", "one-progress") or None, "the right to report")
     forbidden = [("patch", "configmaps", "other-progress"), ("get", "configmaps", "one-progress"),
                  ("delete", "configmaps", "one-progress"), ("get", "secrets", "one-token"), ("list", "pods", ""),
                  ("patch", "magistralruns", "one")]

@@ -1,15 +1,14 @@
-"""What the operator puts right: deleted and changed children, failed attempts, an operator that was away."""
+"""What the operator puts right: failed attempts, an operator that was away. Changed and deleted children: test_drift.py."""
 
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from kubernetes import client, config
 
-from magistral_operator.kinds import BY_NAME, CHECKPOINT, CHILDREN, RUN, RUNTIME, SECRET
+from magistral_operator.kinds import BY_NAME, CHECKPOINT, RUNTIME, SECRET
 from magistral_operator.kube import Kube
-from tests.control_plane.cluster import Manifest, Namespace, Operator, eventually, runtime
+from tests.control_plane.cluster import Namespace, Operator, eventually, look_at, runtime, settled
 
 
 @pytest.fixture
@@ -20,25 +19,6 @@ def training(ns: Namespace) -> Namespace:
     for kind, part in (("StatefulSet", "trainer"), ("Deployment", "generator"), ("Deployment", "verifier")):
         ns.until_there(kind, f"one-{part}")
     return ns
-
-
-CHILDREN_IN_RL = [
-    ("ServiceAccount", "worker"), ("Role", "progress"), ("RoleBinding", "progress"), ("ConfigMap", "progress"),
-    ("ConfigMap", "rl"), ("ConfigMap", "serving"), ("Service", "generator"), ("Service", "verifier"),
-    ("Service", "conductor"), ("Service", "trainer"), ("NetworkPolicy", "generator"), ("NetworkPolicy", "verifier"),
-    ("StatefulSet", "trainer"), ("StatefulSet", "conductor"), ("Deployment", "generator"), ("Deployment", "verifier"),
-]
-
-
-def test_each_deleted_child_comes_back(training: Namespace) -> None:
-    for kind, part in CHILDREN_IN_RL:
-        before = training.until_there(kind, f"one-{part}")["metadata"]["uid"]
-        training.api.delete(BY_NAME[kind], training.name, f"one-{part}")
-
-        def another(found: Manifest | None, before: str = before) -> bool:
-            return found is not None and found["metadata"]["uid"] != before
-
-        training.until(kind, f"one-{part}", another)
 
 
 def test_a_deleted_job_comes_back_with_the_same_attempt(ns: Namespace) -> None:
@@ -54,63 +34,6 @@ def test_a_deleted_token_comes_back_when_a_pod_waits_for_it(training: Namespace)
     training.api.delete(SECRET, training.name, "one-token")
     training.kubelet_waits(training.pod("generator"), "ContainerCreating", "")
     eventually(lambda: training.has_secret("one-token") or None, "Secret one-token")
-
-
-DRIFTS: list[tuple[str, str, Any, list[str]]] = [
-    ("Deployment", "generator", {"spec": {"replicas": 7}}, ["spec", "replicas"]),
-    ("StatefulSet", "trainer", {"spec": {"replicas": 1}}, ["spec", "replicas"]),
-    ("Deployment", "verifier", [{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "evil"}],
-     ["spec", "template", "spec", "containers"]),
-    ("ConfigMap", "serving", {"data": {"config.json": "{}"}}, ["data"]),
-    ("Service", "verifier", {"spec": {"selector": {"training.magistral.dev/role": "other"}}}, ["spec", "selector"]),
-    ("NetworkPolicy", "verifier", {"spec": {"egress": [{}]}}, ["spec"]),
-    ("Role", "progress", {"rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]}, ["rules"]),
-    ("RoleBinding", "progress", {"subjects": None}, ["subjects"]),
-    ("ServiceAccount", "worker", {"automountServiceAccountToken": True}, ["automountServiceAccountToken"]),
-    ("Service", "generator", {"metadata": {"labels": {"app.kubernetes.io/managed-by": "me"}}}, ["metadata", "labels"]),
-    ("Service", "trainer", {"metadata": {"labels": {"training.magistral.dev/run": None}}}, ["metadata", "labels"]),
-    ("ConfigMap", "rl", {"metadata": {"ownerReferences": None}}, ["metadata", "ownerReferences"]),
-]
-
-
-def test_each_drifted_child_is_set_back(training: Namespace) -> None:
-    for kind, part, change, path in DRIFTS:
-        name = f"one-{part}"
-
-        def field(found: Manifest | None, path: list[str] = path) -> Any:
-            value: Any = found
-            for key in path:
-                value = value.get(key) if value else None
-            return value
-
-        good = field(training.until_there(kind, name))
-        changed = training.api.patch(BY_NAME[kind], training.name, name, change)
-        assert field(changed) != good, (kind, name)
-        training.until(kind, name, lambda found, good=good, field=field: field(found) == good)  # type: ignore[misc]
-    eventually(lambda: "DriftCorrected" in training.events() or None, "an Event about the drift")
-
-
-def settled(ns: Namespace, operator: Operator) -> tuple[float, Manifest]:
-    """The operator's writes so far and every version of the run's objects, once it has nothing to do."""
-    def state() -> tuple[float, Manifest]:
-        versions = {f"{kind.name}/{one['metadata']['name']}": one["metadata"]["resourceVersion"]
-                    for kind in (*CHILDREN, RUN) for one in ns.api.list(kind, ns.name)}
-        return operator.writes(), versions
-
-    def quiet() -> tuple[float, Manifest] | None:
-        before = state()
-        look_at(ns, operator)
-        return before if state() == before else None
-
-    found: tuple[float, Manifest] = eventually(quiet, "the operator at rest")
-    return found
-
-
-def look_at(ns: Namespace, operator: Operator) -> None:
-    """Wake the operator by an unowned change of a pod, and wait until it has looked."""
-    looks, pod = operator.looks(), ns.pod("generator")
-    ns.api.patch(BY_NAME["Pod"], ns.name, pod["metadata"]["name"], {"metadata": {"annotations": {"wake": str(looks)}}})
-    eventually(lambda: operator.looks() > looks or None, "a look at the run")
 
 
 def test_at_rest_the_operator_writes_nothing(training: Namespace, operator: Operator) -> None:

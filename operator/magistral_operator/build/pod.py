@@ -138,7 +138,7 @@ def _environment(case: Case, shape: PodShape) -> list[Manifest]:
 
 def _probes(port: int, startup_s: int) -> Manifest:
     check = {"httpGet": {"path": "/healthz", "port": port}, "periodSeconds": 2, "timeoutSeconds": 2}
-    probes: Manifest = {"ports": [{"name": "http", "containerPort": port}],
+    probes: Manifest = {"ports": [{"containerPort": port}],
                         "readinessProbe": check | {"failureThreshold": 2}}
     if startup_s:
         probes["startupProbe"] = check | {"failureThreshold": startup_s // 2}

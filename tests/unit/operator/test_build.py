@@ -150,7 +150,7 @@ def test_the_generator_deployment_whole() -> None:
                          "valueFrom": {"secretKeyRef": {"name": "store", "key": "secretKey"}}},
                     ],
                     "resources": {"requests": {}, "limits": {"memory": "4Gi", "nvidia.com/gpu": "1"}},
-                    "ports": [{"name": "http", "containerPort": 8000}],
+                    "ports": [{"containerPort": 8000}],
                     "readinessProbe": healthz | {"failureThreshold": 2},
                     "startupProbe": healthz | {"failureThreshold": 300},
                     "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,

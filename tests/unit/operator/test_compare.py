@@ -55,10 +55,29 @@ def test_a_drift_of_any_field_we_own_is_set_back() -> None:
         for path, changed in drifts(manifest):
             world.children[key] = changed
             world.settle()
+            # Some ways lead over another object of the same name.
+            world.children[key]["metadata"]["uid"] = manifest["metadata"]["uid"]
             assert world.children[key] == manifest, (key, path)
             tried += 1
     assert tried > 300
     assert "DriftCorrected" in world.events
+
+
+@pytest.mark.parametrize("theirs", [{"name": "http", "port": 8001}, {"port": 8001},
+                                    {"name": "http", "port": 8000, "protocol": "UDP"}])
+def test_a_service_whose_port_has_another_number_is_made_anew_since_ours_cannot_stand_beside_it(theirs: Manifest) -> None:
+    world = reach(World("RL"), "rl")
+    service = world.child("Service", "conductor")
+    service["spec"]["ports"] = [theirs]
+    plan = world.look()
+    assert [(one.kind, one.name, one.uid) for one in plan.delete] == [("Service", "one-conductor", service["metadata"]["uid"])]
+    assert not plan.apply
+
+
+def test_a_port_that_others_add_to_a_service_is_theirs() -> None:
+    world = reach(World("RL"), "rl")
+    world.child("Service", "conductor")["spec"]["ports"].append({"name": "metrics", "port": 9090})
+    assert not world.look().writes
 
 
 @pytest.mark.parametrize(("part", "key"), [
