@@ -1,6 +1,8 @@
 """From what is there to what should be: the fewest applies and deletes, none when nothing differs."""
 
-from magistral_api.names import LABEL_ATTEMPT, LABEL_STAGE
+from collections.abc import Iterable
+
+from magistral_api.names import LABEL_ATTEMPT, LABEL_STAGE, child
 from magistral_operator import constants, pods
 from magistral_operator.build.access import token
 from magistral_operator.build.checkpoint import ready as checkpoint_ready
@@ -24,9 +26,9 @@ def children(case: Case, plan: Plan, wanted: list[Manifest]) -> None:
     for manifest in wanted:
         if key_of(manifest) not in taken:
             _one(case, plan, manifest)
-    new_pods = any(manifest["kind"] in WORKLOAD_NAMES and key_of(manifest) not in case.observed.children
-                   for manifest in plan.apply)
-    if new_pods or pod_problems.volume_may_be_missing(case):
+    # Made with the first workload that mounts it. Whether it is still there cannot be read; pods that wait for it tell.
+    first = _mount_token(case, plan.apply) and not _mount_token(case, case.observed.children.values())
+    if first or pod_problems.volume_may_be_missing(case):
         plan.token = token(case)
 
 
@@ -35,6 +37,14 @@ def idle(case: Case, plan: Plan, wanted: set[Key]) -> None:
     plan.delete += [_deletion(live) for key, live in case.observed.children.items()
                     if key[0] in _PASSING and key not in wanted
                     and not _ending(live) and not _still_needed(case, live)]
+
+
+def _mount_token(case: Case, manifests: Iterable[Manifest]) -> bool:
+    """Whether some workload among them does."""
+    secret = child(case.name, "token")
+    return any(volume.get("secret", {}).get("secretName") == secret
+               for manifest in manifests if manifest["kind"] in WORKLOAD_NAMES
+               for volume in manifest["spec"]["template"]["spec"].get("volumes", []))
 
 
 def _one(case: Case, plan: Plan, manifest: Manifest) -> None:

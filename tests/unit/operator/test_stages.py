@@ -41,12 +41,11 @@ def test_the_first_look_gives_a_status_and_the_preflight_job() -> None:
     assert world.status["observedGeneration"] == 1
 
 
-def test_the_token_is_created_once_with_the_first_pods() -> None:
-    world = World("Evaluate")
-    world.look()
-    assert world.tokens == 1
-    world.settle()
-    assert world.tokens == 1
+@pytest.mark.parametrize(("paradigm", "first"), [("Evaluate", "evaluate"), ("RL", "rl"), ("SFTThenRL", "select")])
+def test_the_token_is_created_once_with_the_first_pods_that_mount_it(paradigm: str, first: str) -> None:
+    stages = PARADIGM_STAGES[paradigm]
+    before, after = (reach(World(paradigm), stages[stages.index(first) - 1]), reach(World(paradigm), stages[-1]))
+    assert (before.tokens, after.tokens) == (0, 1)
 
 
 SERVERS = {"one-generator", "one-verifier"}
