@@ -141,6 +141,7 @@ def sweep(ns: Namespace, kind: Kind, name: str, told: Sweep) -> None:
         elif not any(path in more for more in others):
             immutable = any(word in refusal for refusal in refusals for word in IMMUTABLE)
             (told.immutable if immutable else told.bound)[kind.name].append(path)
+    assert {path[1] for path in changes if path[0] == "metadata"} == {"annotations", "labels", "ownerReferences"}
     assert all(path in changes for path in wanted if path[0] == "metadata")
     for one in (*rounds(changes), *others):
         intruder.change(one, wanted)
@@ -177,6 +178,7 @@ def test_every_field_and_every_child_of_a_stage_is_set_back(
     for kind in sorted(CHILDREN, key=lambda kind: kind != CHECKPOINT):
         for child in ns.api.list(kind, ns.name, selector):
             sweep(ns, kind, child["metadata"]["name"], told)
+    assert stage != "rl" or {*told.objects, "Job"} == {kind.name for kind in CHILDREN}
     eventually(lambda: "DriftCorrected" in ns.events() or None, "an Event about the drift")
     writes, _ = settled(ns, operator)
     assert settled(ns, operator)[0] == writes

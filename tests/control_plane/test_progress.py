@@ -18,6 +18,7 @@ from magistral_api.status import RLStatus
 from magistral_workloads.progress import Reporter, UserFault, in_cluster, reporting
 from magistral_workloads.storage import StorageError
 from tests.unit.config import stage_config
+from tests.unit.operator.world import World
 
 STORAGE = Storage(endpoint="http://store:9000", bucket="bucket", credentials_secret_ref=SecretRef(name="store"))
 CONFIG_MAP = "/api/v1/namespaces/default/configmaps/student-progress"
@@ -198,13 +199,13 @@ def test_any_other_error_leaves_the_stage_running_for_the_next_try(api: httpx.Cl
     assert "will be tried again: StorageError: StoreUnreachable: the store is away" in str(stored(api).message)
 
 
-def test_a_service_account_that_may_patch_this_one_object_is_enough(
+def test_the_role_that_the_operator_gives_a_runs_pods_is_enough_to_report_and_no_more(
         api: httpx.Client, control_plane: ControlPlane, tmp_path: Path) -> None:
     account = f"worker-{tmp_path.name.replace('_', '-')}"[:63].strip("-")
     namespace, rbac = "/api/v1/namespaces/default", "/apis/rbac.authorization.k8s.io/v1/namespaces/default"
     create(api, f"{namespace}/serviceaccounts", {"metadata": {"name": account}})
-    create(api, f"{rbac}/roles", {"metadata": {"name": account}, "rules": [
-        {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["student-progress"], "verbs": ["patch"]}]})
+    rules = [rule | {"resourceNames": ["student-progress"]} for rule in World().settle().child("Role", "progress")["rules"]]
+    create(api, f"{rbac}/roles", {"metadata": {"name": account}, "rules": rules})
     create(api, f"{rbac}/rolebindings", {
         "metadata": {"name": account},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": account},
