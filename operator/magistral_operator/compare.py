@@ -60,8 +60,15 @@ def _one(case: Case, plan: Plan, manifest: Manifest) -> None:
         case.wake_in(_RETRY_S)
     elif kind != "Job" or not _template_differs(live, manifest):
         _update(case, plan, live, manifest)
-    if kind == "Checkpoint" and pods.condition(live or {}, "Ready").get("status") != "True":
-        plan.apply_status.append(checkpoint_ready(manifest, case.timestamp))
+    if kind == "Checkpoint" and not (live and _must_go_first(case, live, manifest)):
+        _ready(case, plan, live or {}, manifest)
+
+
+def _ready(case: Case, plan: Plan, live: Manifest, manifest: Manifest) -> None:
+    before = pods.condition(live, "Ready")
+    wanted = checkpoint_ready(manifest, before["lastTransitionTime"] if before.get("status") == "True" else case.timestamp)
+    if not holds(wanted["status"], live.get("status")):
+        plan.apply_status.append(wanted)
 
 
 def _update(case: Case, plan: Plan, live: Manifest, manifest: Manifest) -> None:

@@ -183,3 +183,17 @@ def test_every_field_and_every_child_of_a_stage_is_set_back(
     writes, _ = settled(ns, operator)
     assert settled(ns, operator)[0] == writes
     tell(f"{stage}\n{told.table()}")
+
+
+def test_the_condition_of_a_checkpoint_is_set_back(ns: Namespace) -> None:
+    reach(ns, "rl")
+
+    def ready(found: Manifest | None) -> Manifest:
+        return next(iter(((found or {}).get("status") or {}).get("conditions", [])), {})
+
+    good = ready(ns.until("Checkpoint", "one-rl-000040", lambda found: ready(found).get("status") == "True"))
+    for name, value in (("status", "False"), ("reason", "Other"), ("message", "other"), ("observedGeneration", 7)):
+        change = {"status": {"conditions": [good | {name: value}]}}
+        assert ready(ns.api.patch(CHECKPOINT, ns.name, "one-rl-000040", change, "status")) != good
+        ns.until("Checkpoint", "one-rl-000040", lambda found: ready(found) | {"lastTransitionTime": ""}
+                 == good | {"lastTransitionTime": ""})
