@@ -1,4 +1,4 @@
-"""Command line: `python -m dev.cluster up | down | status | load-image | control-plane`."""
+"""Command line: `python -m dev.cluster up | down | status | lose-node | load-image | control-plane`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from dev.cluster import control_plane, existing, kind, local, ways
+from dev.cluster import control_plane, existing, kind, local, network, ways
 from dev.cluster.errors import ClusterError
 from dev.cluster.paths import KUBECONFIG, STATE
 from dev.cluster.processes import Processes
@@ -18,12 +18,14 @@ from dev.cluster.progress import say
 from dev.cluster.ways import Way
 
 
-def up() -> int:
+def up(nodes: int) -> int:
     facts = ways.gather()
     way, reason = ways.choose(facts)
     before = ways.recorded()
     if before not in (None, way):
         raise ClusterError(f"a cluster of way `{before.value}` is up: `make cluster-down` first, then up again")
+    if nodes > 1 and way is not Way.LOCAL:
+        raise ClusterError(f"--nodes {nodes}: only a cluster of way `local` gets more nodes here; this one is `{way.value}`")
     say(f"cluster: {way.value} ({reason})")
     if way is Way.EXISTING:
         existing.up(facts.kubeconfig, facts.context)
@@ -31,7 +33,7 @@ def up() -> int:
         kind.up()
     else:
         try:
-            local.up()
+            local.up(nodes)
         except ClusterError as error:
             raise ClusterError(f"{error}\n  `make cluster-down` clears away what was started") from error
     ways.record(way)
@@ -64,6 +66,13 @@ def status() -> int:
     return 0 if runs else 1
 
 
+def lose_node(name: str) -> int:
+    if not local.is_ours():
+        raise ClusterError("lose-node: only nodes of a local cluster of this clone can be lost; it has none")
+    local.lose(name)
+    return 0
+
+
 def load_image(archives: Sequence[Path]) -> int:
     way = ways.recorded()
     for archive in archives:
@@ -91,13 +100,26 @@ def control_plane_only(action: str, directory: Path, controllers: bool) -> int:
     return 0
 
 
+def change(options: argparse.Namespace) -> int:
+    """The commands that start, stop or fill something."""
+    if options.command == "load-image":
+        return load_image(options.archives)
+    if options.command == "lose-node":
+        return lose_node(options.node)
+    return up(options.nodes) if options.command == "up" else down()
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run one command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m dev.cluster")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("up", help="make the cluster; nothing to do when it runs")
+    making = commands.add_parser("up", help="make the cluster; nothing to do when it runs")
+    making.add_argument("--nodes", type=int, default=1, choices=range(1, network.MOST_NODES + 1), metavar="N",
+                        help="at least so many, lost ones are brought back (default: 1)")
     commands.add_parser("down", help="stop what `up` started and leave nothing behind")
     commands.add_parser("status", help="what runs, where its logs are")
+    losing = commands.add_parser("lose-node", help="end a node as a power cut would; `up --nodes N` brings it back")
+    losing.add_argument("node", metavar="NODE")
     images = commands.add_parser("load-image", help="import OCI archives unless they are there already")
     images.add_argument("archives", type=Path, nargs="+", metavar="ARCHIVE")
     plane = commands.add_parser("control-plane", help="only etcd, kube-apiserver and, if asked, the controllers")
@@ -111,9 +133,7 @@ def main(arguments: Sequence[str]) -> int:
         if options.command == "status":
             return status()
         with _alone():
-            if options.command == "load-image":
-                return load_image(options.archives)
-            return up() if options.command == "up" else down()
+            return change(options)
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

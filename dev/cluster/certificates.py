@@ -28,11 +28,27 @@ class Pair:
 class Authority:
     """Signs certificates for servers and clients; writes each as `NAME.crt` and `NAME.key` in `directory`."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._key = ec.generate_private_key(ec.SECP256R1())
+    def __init__(self, directory: Path, key: ec.EllipticCurvePrivateKey) -> None:
+        self._directory, self._key = directory, key
         self._name = _name("magistral-local-cluster", ())
+        self.pair = _pair(directory, "ca")
+
+    @classmethod
+    def make(cls, directory: Path) -> Authority:
+        """A new one."""
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        made = cls(directory, ec.generate_private_key(ec.SECP256R1()))
+        made._sign_itself()
+        return made
+
+    @classmethod
+    def read(cls, directory: Path) -> Authority:
+        """The one that was made in `directory`."""
+        key = serialization.load_pem_private_key(_pair(directory, "ca").key.read_bytes(), password=None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey), "made by this class"
+        return cls(directory, key)
+
+    def _sign_itself(self) -> None:
         usage = x509.KeyUsage(
             digital_signature=True,
             key_cert_sign=True,
@@ -50,7 +66,7 @@ class Authority:
             .add_extension(usage, critical=True)
             .sign(self._key, hashes.SHA256())
         )
-        self.pair = self._write("ca", certificate, self._key)
+        self._write("ca", certificate, self._key)
 
     def issue(self, name: str, *, user: str, groups: Sequence[str] = (), hosts: Sequence[str] = ()) -> Pair:
         """A certificate for client `user` in `groups`, valid as a server for `hosts` (names or addresses)."""
@@ -67,11 +83,19 @@ class Authority:
             )
         return self._write(name, builder.sign(self._key, hashes.SHA256()), key)
 
+    def issued(self, name: str) -> Pair:
+        """What `issue` wrote under this name."""
+        return _pair(self._directory, name)
+
     def _write(self, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Pair:
-        pair = Pair(self._directory / f"{name}.crt", self._directory / f"{name}.key")
+        pair = _pair(self._directory, name)
         pair.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         _write_key(pair.key, key)
         return pair
+
+
+def _pair(directory: Path, name: str) -> Pair:
+    return Pair(directory / f"{name}.crt", directory / f"{name}.key")
 
 
 def service_account_keys(directory: Path) -> Pair:

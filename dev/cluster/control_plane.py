@@ -26,27 +26,39 @@ KUBERNETES_SERVICE = "10.96.0.1"
 
 
 @dataclass(frozen=True)
-class ControlPlane:
-    """A running control plane. `kubeconfig` belongs to a user in `system:masters`."""
+class Access:
+    """What another part needs to join a running control plane: its API server, who signs certificates, the records."""
 
     directory: Path
-    kubeconfig: Path
-    layout: components.Layout
     authority: Authority
     api: Api
     processes: Processes
 
+    @classmethod
+    def reopen(cls, directory: Path, processes: Processes, *, address: str, port: int) -> Access:
+        """To a control plane that `start` has made in `directory`."""
+        authority = Authority.read(directory / "pki")
+        return cls(directory, authority, Api(f"https://{address}:{port}", authority.pair, authority.issued("admin")), processes)
+
     @property
     def server(self) -> str:
-        return self.layout.server
+        return self.api.server
 
     def client(self, name: str, *, user: str, groups: tuple[str, ...] = ()) -> Path:
         """A kubeconfig for another user, e.g. to test what RBAC lets it do. Returns its path."""
         pair = self.authority.issue(name, user=user, groups=groups)
         return kubeconfig.write(
             self.directory / f"{name}.kubeconfig",
-            kubeconfig.document(self.server, self.layout.authority, pair),
+            kubeconfig.document(self.server, self.authority.pair, pair),
         )
+
+
+@dataclass(frozen=True)
+class ControlPlane(Access):
+    """A running control plane. `kubeconfig` belongs to a user in `system:masters`."""
+
+    kubeconfig: Path
+    layout: components.Layout
 
 
 @contextmanager
@@ -87,7 +99,7 @@ def start(
     """Start it with data and keys in `directory`; `processes.stop_all()` stops it."""
     built = binaries.ensure(["etcd", "kube-apiserver", *(["kube-controller-manager"] if controllers else [])])
     shutil.rmtree(directory / "etcd", ignore_errors=True)
-    authority = Authority(directory / "pki")
+    authority = Authority.make(directory / "pki")
     advertised = address != LOOPBACK
     api_port, etcd_port, peer_port, controller_port = free_ports(4)
     layout = components.Layout(

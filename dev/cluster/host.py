@@ -13,7 +13,6 @@ from pathlib import Path
 from dev.cluster.errors import ClusterError
 
 CGROUPS = Path("/sys/fs/cgroup")
-CGROUP = "magistral-cluster"
 # kubelet and the CNI plugins set these.
 SYSCTLS = (
     "net/ipv4/ip_forward",
@@ -65,10 +64,10 @@ def forward() -> None:
     bridge.write_text("1")
 
 
-def make_cgroup() -> None:
-    """A cgroup of our own in every hierarchy, below which kubelet puts all pods."""
+def make_cgroup(name: str) -> None:
+    """A cgroup of our own in every hierarchy, below which a kubelet puts all its pods."""
     for hierarchy in hierarchies():
-        group = hierarchy / CGROUP
+        group = hierarchy / name
         group.mkdir(exist_ok=True)
         # An empty cpuset of version 1 takes no process.
         for setting in ("cpuset.cpus", "cpuset.mems"):
@@ -76,10 +75,10 @@ def make_cgroup() -> None:
                 (group / setting).write_text((hierarchy / setting).read_text())
 
 
-def remove_cgroup() -> None:
-    """Remove our cgroups, the innermost first. Their processes must have ended."""
+def remove_cgroup(name: str) -> None:
+    """Remove it and those below, the innermost first. Their processes must have ended."""
     for hierarchy in hierarchies():
-        group = hierarchy / CGROUP
+        group = hierarchy / name
         if not group.exists():
             continue
         for directory in sorted((path for path in group.rglob("*") if path.is_dir()), key=_depth, reverse=True):

@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dev.cluster import binaries, components, config, control_plane, host, network, node, oci, packages
-from dev.cluster.control_plane import LOOPBACK, ControlPlane, free_ports
+from dev.cluster.control_plane import LOOPBACK, Access, free_ports
 from dev.cluster.errors import ClusterError
-from dev.cluster.node import Node
+from dev.cluster.node import FIRST, Node
 from dev.cluster.paths import KUBECONFIG, NODES, REPOSITORY, RUN, STATE
 from dev.cluster.processes import Processes
 from dev.cluster.progress import duration, say, step
 
-NODES_OF_CLUSTER = (Node("node-0", 0),)
 API_PORT = 6443
 READY_S = 60.0
 OWNER = RUN / "owner"
@@ -26,39 +25,65 @@ HOST_RECORD = RUN / "host.json"
 PROCESSES = Processes(RUN / "pids", STATE / "logs")
 
 
-def up() -> None:
-    """Make the cluster unless it runs. What a crash left is cleared away first. Raises ClusterError."""
+def up(count: int = 1) -> None:
+    """Make the cluster unless it runs, with at least so many nodes. What a crash left is cleared away first.
+
+    Raises ClusterError.
+    """
     began = time.monotonic()
     _may_run_here()
     dead, alive = _parts()
-    if alive and not dead and KUBECONFIG.exists():
+    whole = bool(alive) and not dead and KUBECONFIG.exists()
+    wanted = [one for one in _nodes(count) if not whole or not _runs(one)]
+    if not wanted:
         say(f"already up: {len(alive)} processes")
         return
     packages.ensure()
     built = binaries.ensure(binaries.CLUSTER)
-    if dead or alive or network.exists() or HOST_RECORD.exists():
-        say(f"clearing away a cluster that is not whole ({', '.join(dead) or 'half started'})")
-        down()
-    RUN.mkdir(parents=True, exist_ok=True)
-    OWNER.write_text(str(REPOSITORY))
-    with step("network and control groups"):
-        host.remember(HOST_RECORD, [point for one in NODES_OF_CLUSTER for point in one.mounts()])
-        host.forward()
-        host.make_cgroup()
-        network.up()
-    with step("etcd, kube-apiserver, kube-controller-manager"):
-        plane = control_plane.start(STATE, PROCESSES, controllers=True, address=network.GATEWAY, port=API_PORT)
-    _scheduler(plane, built)
-    for one in NODES_OF_CLUSTER:
+    if whole:
+        plane = Access.reopen(STATE, PROCESSES, address=network.GATEWAY, port=API_PORT)
+    else:
+        if dead or alive or network.exists() or HOST_RECORD.exists():
+            say(f"clearing away a cluster that is not whole ({', '.join(dead) or 'half started'})")
+            down()
+        plane = _control_plane(built)
+    for one in wanted:
+        for part in one.parts:
+            PROCESSES.stop(part)
         with step(f"{one.name}: containerd, kubelet"):
             node.start(one, plane, built)
-    with step("kube-proxy, CoreDNS"):
-        _kube_proxy(plane, built)
-        _coredns(plane, built)
+    if not whole:
+        with step("kube-proxy, CoreDNS"):
+            _kube_proxy(plane, built)
+            _coredns(plane, built)
     dead, _ = _parts()
     if dead:
         raise PROCESSES.failure(dead[0], "ended soon after its start")
     say(f"up in {duration(time.monotonic() - began)}: pods {network.PODS}, services {control_plane.SERVICES}")
+
+
+def _control_plane(built: Mapping[str, Path]) -> Access:
+    RUN.mkdir(parents=True, exist_ok=True)
+    OWNER.write_text(str(REPOSITORY))
+    with step("network and control groups"):
+        host.remember(HOST_RECORD, FIRST.mounts())
+        host.forward()
+        network.up()
+    with step("etcd, kube-apiserver, kube-controller-manager"):
+        plane = control_plane.start(STATE, PROCESSES, controllers=True, address=network.GATEWAY, port=API_PORT)
+    _scheduler(plane, built)
+    return plane
+
+
+def lose(name: str) -> None:
+    """End a node as a power cut would. `down` clears away what is left of it, `up` brings it back. Raises ClusterError."""
+    _may_run_here()
+    one = next((one for one in _further() if one.name == name), None)
+    if one is None:
+        lost = ", ".join(one.name for one in _further()) or "none: `up --nodes 2` adds one"
+        raise ClusterError(f"{name} is no node that can be lost; found {lost}. {FIRST.name} holds all images")
+    node.lose(one, PROCESSES)
+    say(f"{name} is lost; `up --nodes {one.index + 1}` brings it back")
 
 
 def is_ours() -> bool:
@@ -69,13 +94,14 @@ def is_ours() -> bool:
 def down() -> None:
     """Stop every process by its record, then take away interfaces, rules, cgroups, settings and files."""
     _may_run_here()
+    further = _further()
     stopped = PROCESSES.stop_all()
     say(f"stopped: {', '.join(stopped) or 'nothing was running'}")
     if HOST_RECORD.exists():
         network.down()
-        host.remove_cgroup()
         host.restore(HOST_RECORD)
-    for one in NODES_OF_CLUSTER:
+    node.remove(FIRST)
+    for one in further:
         node.remove(one)
     for directory in (RUN, NODES, STATE / "pki", STATE / "etcd", STATE / "config"):
         shutil.rmtree(directory, ignore_errors=True)
@@ -89,22 +115,19 @@ def status() -> bool:
     for name in PROCESSES.names():
         who = PROCESSES.find(name)
         say(f"  {name:28} {f'pid {who.pid}' if who else 'NOT RUNNING':14} {PROCESSES.log(name)}")
-    say(f"  {len(alive)} of {len(alive) + len(dead)} parts run; images lie in {NODES_OF_CLUSTER[0].images}")
+    say(f"  {len(alive)} of {len(alive) + len(dead)} parts run; images lie in {FIRST.images}")
     return bool(alive) and not dead
 
 
 def load(archive: Path) -> list[str]:
-    """Import the images of an OCI archive that are not there yet, by digest. Returns the names imported.
+    """Import the images of an OCI archive into nodes where they are not yet, by digest. Returns the names imported.
 
     Raises ClusterError when no cluster runs or the archive cannot be read.
     """
-    dead, alive = _parts()
-    if dead or not alive:
-        raise ClusterError("the local cluster does not run: `make cluster-up` first")
     ctr = binaries.ensure(["ctr"])["ctr"]
     wanted = oci.images(archive)
     imported: set[str] = set()
-    for one in NODES_OF_CLUSTER:
+    for one in running():
         there = node.present(one, ctr)
         missing = [name for name, digest in wanted.items() if there.get(name) != digest]
         if missing:
@@ -114,11 +137,32 @@ def load(archive: Path) -> list[str]:
     return sorted(imported)
 
 
+def running() -> list[Node]:
+    """The nodes that run. Raises ClusterError without the first."""
+    if not _runs(FIRST):
+        raise ClusterError("the local cluster does not run: `make cluster-up` first")
+    return [FIRST, *filter(_runs, _further())]
+
+
+def _nodes(count: int) -> list[Node]:
+    return [FIRST, *(Node(f"node-{index}", index) for index in range(1, count))]
+
+
+def _further() -> list[Node]:
+    """Nodes beside the first one that were started, lost or not."""
+    return [one for one in _nodes(network.MOST_NODES)[1:] if (PROCESSES.pids / f"{one.name}.json").exists()]
+
+
+def _runs(one: Node) -> bool:
+    return all(PROCESSES.find(part) for part in one.parts)
+
+
 def _parts() -> tuple[list[str], list[str]]:
-    """Names of the recorded processes: dead, alive."""
+    """Names of the recorded processes: dead, alive. Without those of lost nodes: the cluster is whole without them."""
     dead: list[str] = []
     alive: list[str] = []
-    for name in PROCESSES.names():
+    lost = {part for one in _further() if not PROCESSES.find(one.name) for part in one.parts}
+    for name in filter(lambda name: name not in lost, PROCESSES.names()):
         (alive if PROCESSES.find(name) else dead).append(name)
     return dead, alive
 
@@ -141,19 +185,19 @@ def other_clone(owner: Path, processes: Processes) -> Path | None:
     return clone if running and clone != REPOSITORY and clone.exists() else None
 
 
-def _scheduler(plane: ControlPlane, built: Mapping[str, Path]) -> None:
+def _scheduler(plane: Access, built: Mapping[str, Path]) -> None:
     access = plane.client("kube-scheduler", user="system:kube-scheduler")
     (port,) = free_ports(1)
     plane.processes.start("kube-scheduler", components.scheduler(built["kube-scheduler"], access, port))
 
 
-def _kube_proxy(plane: ControlPlane, built: Mapping[str, Path]) -> None:
+def _kube_proxy(plane: Access, built: Mapping[str, Path]) -> None:
     health, metrics = free_ports(2)
     settings = config.write(
         "kube-proxy.yaml",
         STATE / "config",
         kubeconfig=plane.client("kube-proxy", user="system:kube-proxy"),
-        node=NODES_OF_CLUSTER[0].name,
+        node=FIRST.name,
         health_port=health,
         metrics_port=metrics,
         pods=network.PODS,
@@ -162,7 +206,7 @@ def _kube_proxy(plane: ControlPlane, built: Mapping[str, Path]) -> None:
     plane.processes.wait_ready("kube-proxy", lambda: _answers(f"http://{LOOPBACK}:{health}/healthz"), READY_S)
 
 
-def _coredns(plane: ControlPlane, built: Mapping[str, Path]) -> None:
+def _coredns(plane: Access, built: Mapping[str, Path]) -> None:
     api = "/apis/rbac.authorization.k8s.io/v1"
     for manifest in json.loads((config.DIRECTORY / "coredns-access.json").read_text()):
         plane.api.apply(f"{api}/{manifest['kind'].lower()}s/{manifest['metadata']['name']}", manifest)

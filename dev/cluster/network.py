@@ -2,7 +2,7 @@
 
 Addresses: pods 10.244.0.0/16, node N has 10.244.N.1 and gives 10.244.N.10-254 to its pods; services 10.96.0.0/16.
 The bridge carries the address of node 0, which is also where the API server and the DNS server listen: nothing is
-reachable from outside the machine.
+reachable from outside the machine. The other nodes' addresses are there too, each for as long as its node runs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dev.cluster.errors import ClusterError
 BRIDGE = "magistral0"
 PODS = "10.244.0.0/16"
 PREFIX = 16
+MOST_NODES = 255
 GATEWAY = "10.244.0.1"
 TABLE = "magistral-cluster"
 KUBE_PROXY_TABLES = (("ip", "kube-proxy"), ("ip6", "kube-proxy"))
@@ -63,6 +64,17 @@ def down() -> None:
             succeeds(["ip", "link", "delete", link["ifname"]])
     if exists():
         run(["ip", "link", "delete", BRIDGE])
+
+
+def give_address(address: str) -> None:
+    """Let a node's kubelet listen on its own address."""
+    # Not with the bridge's prefix: the CNI plug-in wants the first address of that range to be its gateway.
+    run(["ip", "address", "replace", f"{address}/32", "dev", BRIDGE])
+
+
+def take_address(address: str) -> None:
+    """From now on nothing answers there; already gone is fine."""
+    succeeds(["ip", "address", "delete", f"{address}/32", "dev", BRIDGE])
 
 
 def exists() -> bool:

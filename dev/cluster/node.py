@@ -14,14 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dev.cluster import config, network, pause
+from dev.cluster import config, host, network, pause, seed
 from dev.cluster.commands import run
-from dev.cluster.control_plane import ControlPlane
+from dev.cluster.control_plane import Access
 from dev.cluster.errors import ClusterError
-from dev.cluster.host import CGROUP
 from dev.cluster.packages import CNI_PLUGINS
 from dev.cluster.paths import NODES, RUN, STATE, cache
-from dev.cluster.processes import Processes, identify
+from dev.cluster.processes import Processes, identify, terminate
 from dev.cluster.progress import say
 
 READY_S = 90.0
@@ -56,12 +55,17 @@ class Node:
 
     @property
     def images(self) -> Path:
-        """containerd's image store, which outlives the cluster: importing again takes minutes."""
+        """containerd's image store. The first node's outlives the cluster: importing again takes minutes."""
         return cache() / "containerd" / self.name
 
     @property
     def config(self) -> Path:
         return STATE / self.name
+
+    @property
+    def cgroup(self) -> str:
+        """Its own: a kubelet ends whatever it finds beside its pods."""
+        return f"magistral-cluster-{self.name}"
 
     def mounts(self) -> dict[Path, Path]:
         """Path inside the node -> directory of the machine."""
@@ -79,9 +83,28 @@ class Node:
         """Name of one of its processes: `node-0` itself, `node-0-kubelet`."""
         return f"{self.name}-{name}"
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of all its processes."""
+        return (self.name, self.part("containerd"), self.part("kubelet"))
 
-def start(node: Node, plane: ControlPlane, built: Mapping[str, Path]) -> None:
-    """Start the node and wait until it is Ready. Raises ClusterError with the log of the part that is not."""
+
+FIRST = Node("node-0", 0)
+
+
+def start(node: Node, plane: Access, built: Mapping[str, Path]) -> None:
+    """Start the node and wait until it is Ready; one that was lost comes back with empty disks.
+
+    Raises ClusterError with the log of the part that is not.
+    """
+    remove(node)
+    host.make_cgroup(node.cgroup)
+    if node != FIRST:
+        network.give_address(node.address)
+        first = plane.processes.find(FIRST.name)
+        if first is None:
+            raise ClusterError(f"{FIRST.name} does not run: {node.name} takes its images from there")
+        seed.seed(FIRST.images, node.images, Path(f"/proc/{first.pid}/mounts").read_text())
     init = _open(node, plane.processes)
     inside = ["nsenter", f"--target={init}", "--mount", "--pid", "--"]
     _containerd(node, plane.processes, inside, built)
@@ -89,9 +112,22 @@ def start(node: Node, plane: ControlPlane, built: Mapping[str, Path]) -> None:
     _kubelet(node, plane, inside, built)
 
 
+def lose(node: Node, processes: Processes) -> None:
+    """End the node as a power cut would: nobody is told, and no peer gets a goodbye. Its records stay for `down`."""
+    init = processes.find(node.name)
+    if init is None:
+        return
+    # The kernel closes the connections of a process that it kills: first nothing may leave any more.
+    cut = ["ip", "-all", "netns", "exec", "ip", "link", "set", "eth0", "down"]
+    run(["nsenter", f"--target={init.pid}", "--mount", "--", *cut])
+    network.take_address(node.address)
+    terminate(init, grace_s=0)
+
+
 def remove(node: Node) -> None:
-    """Delete what the node kept on disk, except images and logs. Its processes must have ended."""
-    for directory in (node.run, node.disk, node.config):
+    """Delete what the node kept, except logs and the first node's images. Its processes must have ended."""
+    host.remove_cgroup(node.cgroup)
+    for directory in (node.run, node.disk, node.config, *([] if node == FIRST else [node.images])):
         shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -168,7 +204,7 @@ def _containerd(node: Node, processes: Processes, inside: list[str], built: Mapp
         node.run / "cni",
         bridge=network.BRIDGE,
         pods=network.PODS,
-        address=node.address,
+        gateway=network.GATEWAY,
         first=f"10.244.{node.index}.10",
         last=f"10.244.{node.index}.254",
     )
@@ -187,11 +223,11 @@ def _containerd(node: Node, processes: Processes, inside: list[str], built: Mapp
     processes.wait_ready(name, answers, READY_S)
     left = run([*crictl, "pods", "--quiet"]).split()
     if left:
-        say(f"removing {len(left)} pods that the last cluster left in the image store")
+        say(f"removing {len(left)} pods that are only in the image store")
         run([*crictl, "rmp", "--force", "--all"], timeout_s=LEFTOVER_S)
 
 
-def _kubelet(node: Node, plane: ControlPlane, inside: list[str], built: Mapping[str, Path]) -> None:
+def _kubelet(node: Node, plane: Access, inside: list[str], built: Mapping[str, Path]) -> None:
     user, groups = f"system:node:{node.name}", ("system:nodes",)
     serving = plane.authority.issue(node.part("kubelet"), user=user, groups=groups, hosts=(node.address, node.name))
     settings = config.write(
@@ -200,9 +236,9 @@ def _kubelet(node: Node, plane: ControlPlane, inside: list[str], built: Mapping[
         address=node.address,
         certificate=serving.certificate,
         key=serving.key,
-        authority=plane.layout.authority.certificate,
+        authority=plane.authority.pair.certificate,
         dns=network.GATEWAY,
-        cgroup=CGROUP,
+        cgroup=node.cgroup,
     )
     command = [
         str(built["kubelet"]),
@@ -217,7 +253,7 @@ def _kubelet(node: Node, plane: ControlPlane, inside: list[str], built: Mapping[
     plane.processes.wait_ready(name, lambda: not_ready(node, plane), READY_S)
 
 
-def not_ready(node: Node, plane: ControlPlane) -> str | None:
+def not_ready(node: Node, plane: Access) -> str | None:
     """None when the API server says that the node is Ready, else why not."""
     try:
         status = plane.api.get(f"/api/v1/nodes/{node.name}")["status"]

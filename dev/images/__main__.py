@@ -57,11 +57,10 @@ def load_into_kind() -> None:
 
 
 def load_into_local() -> None:
-    """Import each image that the node does not hold. Layers of images that it holds are left out of the archive."""
-    (node,) = local.NODES_OF_CLUSTER
-    layout = buildah.layout()
+    """Import each image that a node does not hold. Layers of images that all hold are left out of the archive."""
+    layout, ctr = buildah.layout(), ensure(["ctr"])["ctr"]
     for reference in [*(image.reference for image in PYTHON_IMAGES), STORE]:
-        held = set(present(node, ensure(["ctr"])["ctr"]).values())
+        held = set.intersection(*(set(present(node, ctr).values()) for node in local.running()))
         if layout.names()[reference]["digest"] in held:
             continue
         start = time.monotonic()

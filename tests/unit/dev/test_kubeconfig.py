@@ -58,7 +58,7 @@ def test_an_unknown_context_is_answered_with_those_there_are() -> None:
 
 
 def test_a_written_kubeconfig_is_for_its_owner_only(tmp_path: Path) -> None:
-    authority = Authority(tmp_path / "pki")
+    authority = Authority.make(tmp_path / "pki")
     client = authority.issue("client", user="someone", groups=("testers",))
     path = kubeconfig.write(tmp_path / "kubeconfig", kubeconfig.document("https://x", authority.pair, client))
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IRUSR | stat.S_IWUSR
