@@ -74,7 +74,7 @@ class Nodes(ApiModel):
     """What becomes of pods whose node is lost."""
 
     unreachable_seconds: int = Field(
-        30, ge=0, le=86400, description="How long pods stay on a node that is not ready or unreachable (Kubernetes: 300), "
+        20, ge=0, le=86400, description="How long pods stay on a node that is not ready or unreachable (Kubernetes: 300), "
                                         "unless their role's own tolerations name these taints.")
     force_delete: bool = Field(
         False, description="Remove pods that hang in Terminating on a lost node, so that others can take their names. "

@@ -102,6 +102,8 @@ DISRUPTION_ECHO_S = 600
 """A Job that fails so soon after it lost a pod fails because of it: its other pods broke off."""
 NODE_INCIDENT_S = 300
 """Pods that a node loses within this time are one incident."""
+BROKEN_GROUP_GRACE_S = 10
+"""What trainers have to end when a checkpoint is out of reach."""
 EXCLUDED_NODES = 32
 """At most so many nodes are avoided, the newest: an affinity is no place for a whole cluster."""
 PREFLIGHT_BACKOFF_S = (5, 60)

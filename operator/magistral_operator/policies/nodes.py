@@ -1,8 +1,10 @@
 """Nodes that fail: which are avoided and until when, and which pods hang on a lost one."""
 
+import math
 from datetime import timedelta
 
 from magistral_api.base import seconds
+from magistral_api.names import LABEL_ATTEMPT, LABEL_ROLE, LABEL_STAGE
 from magistral_api.run import HostExclusion
 from magistral_api.status import ExcludedNode, NodeFailure
 from magistral_operator import constants, pods
@@ -11,6 +13,7 @@ from magistral_operator.plan import Deletion, Manifest, Plan
 from magistral_operator.policies import faults
 
 HOSTNAME = "kubernetes.io/hostname"
+TRAINER = "trainer"
 _FAILURES = 64
 
 
@@ -52,13 +55,36 @@ def hangs(case: Case, pod: Manifest) -> bool:
 
 
 def force_delete(case: Case, plan: Plan) -> None:
-    """Remove pods that hang on a lost node, so that others can take their names."""
+    """Remove pods that hang on a lost node, so that others can take their names; soon also what is left of their group."""
     for pod in case.observed.pods:
         meta = pod["metadata"]
         if hangs(case, pod) and meta.get("deletionGracePeriodSeconds") != 0:
             plan.delete.append(Deletion("Pod", meta["name"], meta["uid"], grace_s=0))
             case.note(constants.POD_FORCE_DELETED,
                       f"pod {meta['name']} hung on lost node {pod['spec']['nodeName']}", warning=True)
+        elif _cannot_commit(case, pod) and meta.get("deletionGracePeriodSeconds", math.inf) > constants.BROKEN_GROUP_GRACE_S:
+            plan.delete.append(Deletion("Pod", meta["name"], meta["uid"], grace_s=constants.BROKEN_GROUP_GRACE_S))
+
+
+def _cannot_commit(case: Case, pod: Manifest) -> bool:
+    """Whether a trainer that is let go has lost a peer with its node: a commit needs all of them.
+
+    It would use up its time in a collective that never ends. The same permission as for force: a node that is only cut off
+    from the API server may still train.
+    """
+    if case.runtime is None or not case.runtime.spec.nodes.force_delete or pods.phase(pod) in pods.ENDED:
+        return False
+    group = _group(pod)
+    running = case.finished or any((TRAINER, one.name, str(one.attempt)) == group and one.state == "Running"
+                                   for one in case.status.stages)
+    return group[0] == TRAINER and (not running or "deletionTimestamp" in pod["metadata"]) and any(
+        _group(peer) == group and (node := case.node_of(peer)) is not None and faults.silent(node)
+        for peer in case.observed.pods)
+
+
+def _group(pod: Manifest) -> tuple[str | None, ...]:
+    labels = pod["metadata"].get("labels", {})
+    return tuple(labels.get(key) for key in (LABEL_ROLE, LABEL_STAGE, LABEL_ATTEMPT))
 
 
 def _failures(case: Case, within: float) -> list[NodeFailure]:

@@ -132,7 +132,7 @@ def test_the_generator_deployment_whole() -> None:
                 "runtimeClassName": "nvidia",
                 "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}, *(
                     {"key": f"node.kubernetes.io/{taint}", "operator": "Exists", "effect": "NoExecute",
-                     "tolerationSeconds": 30} for taint in ("not-ready", "unreachable"))],
+                     "tolerationSeconds": 20} for taint in ("not-ready", "unreachable"))],
                 "priorityClassName": "batch",
                 "containers": [{
                     "name": "main", "image": "registry/generator:1", "imagePullPolicy": "IfNotPresent",

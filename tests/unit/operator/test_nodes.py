@@ -8,6 +8,7 @@ from hypothesis import strategies as some
 
 from magistral_api.names import LABEL_ATTEMPT
 from magistral_operator.case import stamp
+from magistral_operator.constants import BROKEN_GROUP_GRACE_S
 from magistral_operator.plan import Manifest
 from tests.unit.operator.world import World, a_node, reach, runtime
 
@@ -165,6 +166,35 @@ def test_force(sentence: str) -> None:
 def test_without_permission_nothing_is_forced() -> None:
     world = training().lose("n0").end("one-trainer-0").pass_time(3600).settle()
     assert "one-trainer-0" in world.pods
+
+
+GRACE = "deletionGracePeriodSeconds"
+
+
+@pytest.mark.parametrize("force", [True, False])
+def test_trainers_that_lost_a_peer_with_its_node_end_soon_when_they_are_let_go_where_force_is_allowed(force: bool) -> None:
+    world = training(failurePolicy={"hostExclusion": {"failures": 1}})
+    world.runtime = runtime(spec={"nodes": {"forceDelete": force}})
+    world.lose("n0").end("one-trainer-0").settle()
+    assert world.stage("rl")["state"] == "Failed" and ("StatefulSet", "one-trainer") not in world.children
+    assert world.pods["one-trainer-1"]["metadata"].get(GRACE) == (BROKEN_GROUP_GRACE_S if force else None)
+
+
+def test_trainers_that_lost_a_peer_with_its_node_and_are_not_let_go_are_left_alone() -> None:
+    world = training()
+    world.runtime = runtime(spec={"nodes": {"forceDelete": True}})
+    world.lose("n0").end("one-trainer-0").settle()
+    assert "one-trainer-0" not in world.pods
+    assert GRACE not in world.pods["one-trainer-1"]["metadata"]
+
+
+def test_trainers_of_a_whole_group_have_all_their_time_to_commit() -> None:
+    world = training()
+    world.runtime = runtime(spec={"nodes": {"forceDelete": True}})
+    for rank in (0, 1):
+        world.end(f"one-trainer-{rank}", 300)
+    world.settle()
+    assert [pod["metadata"][GRACE] for pod in world.pods.values()] == [300, 300]
 
 
 def test_a_pod_that_is_forced_already_is_not_forced_again() -> None:

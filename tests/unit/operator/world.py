@@ -104,7 +104,9 @@ class World:
         for one in plan.delete:
             self.deleted |= one.kind == "MagistralRun"
             self.children.pop((one.kind, one.name), None)
-            if one.kind == "Pod":
+            if one.kind == "Pod" and one.grace_s:
+                self.end(one.name, one.grace_s)
+            elif one.kind == "Pod":
                 del self.pods[one.name]
             self.leftovers = [left for left in self.leftovers if left["metadata"]["uid"] != one.uid]
         for manifest in plan.apply:
@@ -171,9 +173,10 @@ class World:
                        "containerStatuses": [container or {"name": "main", "state": {"running": {}}}]} | status}
         return self
 
-    def end(self, name: str) -> "World":
+    def end(self, name: str, grace_s: int = 30) -> "World":
         """Somebody deletes a pod; it is still ending."""
-        self.pods[name]["metadata"]["deletionTimestamp"] = stamp(self.now + timedelta(seconds=30))
+        self.pods[name]["metadata"] |= {"deletionTimestamp": stamp(self.now + timedelta(seconds=grace_s)),
+                                        "deletionGracePeriodSeconds": grace_s}
         return self
 
     def lose(self, node: str, ready: str = "Unknown") -> "World":
