@@ -138,16 +138,16 @@ def test_rl_ends_with_the_same_weights_killed_or_told_to_end_or_left_alone(
     assert parents[2] is None and parents[4] is not None
 
 
-def test_trainers_told_to_end_in_the_middle_of_a_step_commit_that_step(
-        s3: ObjectStore, s3_server: Store, s3_storage: Storage, tmp_path: Path, base: Path) -> None:
+@pytest.mark.parametrize("told", [0, 1])
+def test_trainers_of_whom_one_is_told_to_end_in_the_middle_of_a_step_commit_that_step(
+        s3: ObjectStore, s3_server: Store, s3_storage: Storage, tmp_path: Path, base: Path, told: int) -> None:
     put_base(s3, base)
     run = RLRun("told", s3, s3_server, s3_storage, tmp_path)
     with run.running() as (conductor, group):
         for step in range(1, STEPS):
             conductor.put(tiny.batch(step, 2))
         conductor.wait_for_version(1)
-        for rank in (0, 1):
-            group.running[rank].send_signal(signal.SIGTERM)
+        group.running[told].send_signal(signal.SIGTERM)
         assert ended(group) == [EXIT_STOPPED, EXIT_STOPPED]
         last = max(said.version for said in conductor.published)
         assert run.committed()[-1] == conductor.committed[-1].step == last
