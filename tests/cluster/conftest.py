@@ -5,18 +5,26 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import yaml
 from minio.credentials import StaticProvider
 from minio.minioadmin import MinioAdmin
 
-from dev.cluster import local
+from dev.cluster import local, ways
 from dev.demo import install
 from dev.kubectl import ROOT, Cluster
+from magistral_api.runtime import SecretRef, Storage
+from magistral_workloads.storage import ObjectStore
 
 NAMESPACE = "magistral-test"
 RUNTIME = "cpu-test"
+SECOND_NODE = "node-1"
+HOSTNAME = "kubernetes.io/hostname"
+SPREAD = {"topologySpreadConstraints": [
+    # A node that is lost or drained is none over which pods could be spread.
+    {"topologyKey": HOSTNAME, "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule", "nodeTaintsPolicy": "Honor"}]}
 
 
 def module(*arguments: str, environment: dict[str, str] | None = None) -> None:
@@ -30,6 +38,25 @@ def runtime(name: str = RUNTIME, **storage: object) -> dict[str, object]:
     spec = document["spec"]
     assert isinstance(spec, dict)
     spec["storage"] |= {"endpoint": f"http://store.{NAMESPACE}.svc.cluster.local:9000"} | storage
+    return document
+
+
+@contextmanager
+def store(cluster: Cluster) -> Iterator[ObjectStore]:
+    """The runs' object store, from here."""
+    with install.store_access(cluster, NAMESPACE) as access:
+        storage = Storage(endpoint=access.endpoint, bucket=access.bucket, credentials_secret_ref=SecretRef(name="store"))
+        yield ObjectStore(storage, access.access_key, access.secret_key, owner="the demo's store")
+
+
+def placed(name: str, **pods: dict[str, object]) -> dict[str, object]:
+    """The demo's runtime under another name, with `pod` of some roles; what hangs on a lost node is removed by force."""
+    document = runtime(name)
+    spec = document["spec"]
+    assert isinstance(spec, dict)
+    spec["nodes"] = {"forceDelete": True}
+    for role, pod in pods.items():
+        spec["roles"][role]["pod"] = pod
     return document
 
 
@@ -65,3 +92,16 @@ def cluster() -> Iterator[Cluster]:
     finally:
         if ours:
             module("dev.cluster", "down")
+
+
+@pytest.fixture
+def second_node(cluster: Cluster) -> Iterator[str]:
+    """A node beside the first one, gone and forgotten afterwards."""
+    if ways.recorded() is not ways.Way.LOCAL:
+        pytest.skip("only the local cluster has a second node that may be lost")
+    module("dev.cluster", "up", "--nodes", "2")
+    try:
+        yield SECOND_NODE
+    finally:
+        module("dev.cluster", "lose-node", SECOND_NODE)
+        cluster.kubectl("delete", "node", SECOND_NODE, "--ignore-not-found", "--timeout=30s")

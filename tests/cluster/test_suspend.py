@@ -10,10 +10,8 @@ from dev.demo import install
 from dev.demo.watch import condition, follow
 from dev.kubectl import Cluster
 from magistral_api import names
-from magistral_api.runtime import SecretRef, Storage
-from magistral_workloads.storage import ObjectStore
 from magistral_workloads.training.curve import StepMetrics, curve
-from tests.cluster.conftest import NAMESPACE, RUNTIME
+from tests.cluster.conftest import NAMESPACE, RUNTIME, store
 from tests.cluster.test_survival import LIMIT, progress, wait_until
 
 STEPS = 16
@@ -21,9 +19,8 @@ STEPS = 16
 
 def recorded(cluster: Cluster, uid: str) -> list[StepMetrics]:
     """The loss curve in the store."""
-    with install.store_access(cluster, NAMESPACE) as access:
-        storage = Storage(endpoint=access.endpoint, bucket=access.bucket, credentials_secret_ref=SecretRef(name="store"))
-        return curve(ObjectStore(storage, access.access_key, access.secret_key, owner="the demo's store"), uid, "rl")
+    with store(cluster) as opened:
+        return curve(opened, uid, "rl")
 
 
 def step(run: dict[str, Any]) -> int:
