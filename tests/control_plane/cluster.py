@@ -198,9 +198,9 @@ class Namespace:
             _container(restarts, ready=True, state={"running": {"startedAt": "2026-01-01T00:00:00Z"}})])
 
     def kubelet_ended(self, pod: Manifest, code: int, message: str) -> None:
-        ended = {"exitCode": code, "reason": "Error", "message": message, "startedAt": "2026-01-01T00:00:00Z",
-                 "finishedAt": "2026-01-01T00:00:01Z"}
-        self.kubelet_says(pod, phase="Failed", containerStatuses=[
+        ended = {"exitCode": code, "reason": "Error" if code else "Completed", "message": message,
+                 "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z"}
+        self.kubelet_says(pod, phase="Failed" if code else "Succeeded", containerStatuses=[
             _container(0, ready=False, state={"terminated": ended})])
 
     def kubelet_waits(self, pod: Manifest, reason: str, message: str) -> None:
@@ -251,13 +251,16 @@ class Operator:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        environment = {"KUBECONFIG": str(self.kubeconfig), "MAGISTRAL_METRICS_PORT": str(self.port),
-                       "POD_NAMESPACE": "default", "PATH": "/usr/bin:/bin", "PYTHONUNBUFFERED": "1"}
-        environment |= {key: os.environ[key] for key in ("PYTHONPATH",) if key in os.environ} | self._environment
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m",
-                                              "magistral_operator"], env=environment, stdout=log, stderr=log)
+                                              "magistral_operator"], env=self.environment(), stdout=log, stderr=log)
         eventually(lambda: self.metrics() or None, f"the operator's health; see {self.log}")
+
+    def environment(self) -> dict[str, str]:
+        """All that the process is told."""
+        environment = {"KUBECONFIG": str(self.kubeconfig), "MAGISTRAL_METRICS_PORT": str(self.port),
+                       "POD_NAMESPACE": "default", "PATH": "/usr/bin:/bin", "PYTHONUNBUFFERED": "1"}
+        return environment | {key: os.environ[key] for key in ("PYTHONPATH",) if key in os.environ} | self._environment
 
     def terminate(self) -> int:
         """SIGTERM; returns the exit status."""
@@ -277,7 +280,7 @@ class Operator:
     def metrics(self) -> dict[str, float]:
         """Sample to value; empty while it does not answer."""
         try:
-            lines = httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=5, trust_env=False).text.splitlines()
+            lines = _LOOPBACK.get(f"http://127.0.0.1:{self.port}/metrics").text.splitlines()
         except httpx.TransportError:
             return {}
         return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if not line.startswith("#")}
@@ -319,6 +322,10 @@ def look_at(ns: Namespace, operator: Operator) -> None:
     looks = operator.looks()
     ns.api.patch(RUNTIME, None, ns.runtime, {"metadata": {"annotations": {"wake": str(looks)}}})
     eventually(lambda: operator.looks() > looks or None, "a look at the run")
+
+
+_LOOPBACK = httpx.Client(timeout=5, trust_env=False, verify=False)
+"""One for all: a client of its own for each question would make a TLS context each time."""
 
 
 def eventually(ask: Callable[[], Any], what: str) -> Any:

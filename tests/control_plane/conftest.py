@@ -3,6 +3,7 @@
 import ssl
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -42,6 +43,13 @@ def plane(recorded: tuple[list[str], audit.Log]) -> Iterator[planes.ControlPlane
 
 @pytest.fixture(scope="session")
 def api(plane: planes.ControlPlane) -> Iterator[Api]:
+    """The administrator's view, with the CRDs installed."""
+    with administrator(plane) as found:
+        yield found
+
+
+@contextmanager
+def administrator(plane: planes.ControlPlane) -> Iterator[Api]:
     """The administrator's view, with the CRDs installed as `kubectl apply` does it."""
     context = credentials(plane, "tester", groups=("system:masters",))
     with httpx.Client(base_url=plane.server, verify=context, timeout=30, trust_env=False) as client:

@@ -6,11 +6,13 @@ import ssl
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
+import yaml
 from aiohttp import web
 from yarl import URL
 
@@ -73,10 +75,12 @@ class Exchange:
         """Pass it on and stream the answer back."""
         async with await self._send() as upstream:
             answer = web.StreamResponse(status=upstream.status, headers=_headers(upstream.headers))
-            await answer.prepare(self._request)
-            async for chunk in self._proxy.chunks(upstream, watched=self.call is not None and self.call.verb == "watch"):
-                await answer.write(chunk)
-            await answer.write_eof()
+            # An operator that was killed takes no answer.
+            with suppress(ConnectionResetError):
+                await answer.prepare(self._request)
+                async for chunk in self._proxy.chunks(upstream, watched=self.call is not None and self.call.verb == "watch"):
+                    await answer.write(chunk)
+                await answer.write_eof()
             return answer
 
     async def reach(self) -> bytes:
@@ -132,6 +136,14 @@ class Proxy:
 
     def writes(self) -> int:
         return sum(call.write for call in self.calls)
+
+    def kubeconfig(self, file: Path) -> Path:
+        """For an operator that goes through this proxy."""
+        context = {"name": "proxy", "context": {"cluster": "proxy", "user": "proxy"}}
+        file.write_text(yaml.safe_dump({
+            "apiVersion": "v1", "kind": "Config", "current-context": "proxy", "contexts": [context],
+            "clusters": [{"name": "proxy", "cluster": {"server": self.url}}], "users": [{"name": "proxy", "user": {}}]}))
+        return file
 
     @contextmanager
     def gap(self) -> Iterator[None]:
@@ -198,7 +210,7 @@ class Network:
     def __init__(self, server: str, context: ssl.SSLContext) -> None:
         self.server, self._context = server, context
         self._loop = asyncio.new_event_loop()
-        self._runners: list[web.ServerRunner] = []
+        self._runners: dict[Proxy, web.ServerRunner] = {}
         self.session: aiohttp.ClientSession
         threading.Thread(target=self._loop.run_forever, name="proxies", daemon=True).start()
         self.do(self._connect())
@@ -213,6 +225,10 @@ class Network:
         made = Proxy(self)
         self.do(self._listen(made))
         return made
+
+    def drop(self, proxy: Proxy) -> None:
+        """Listen no more for this one."""
+        self.do(self._hang_up(proxy))
 
     def close(self) -> None:
         self.do(self._disconnect())
@@ -230,12 +246,15 @@ class Network:
         await runner.setup()
         site = web.TCPSite(runner, LOOPBACK, 0)
         await site.start()
-        self._runners.append(runner)
+        self._runners[proxy] = runner
         proxy.url = f"http://{LOOPBACK}:{runner.addresses[0][1]}"
 
+    async def _hang_up(self, proxy: Proxy) -> None:
+        await self._runners.pop(proxy).cleanup()
+
     async def _disconnect(self) -> None:
-        for runner in self._runners:
-            await runner.cleanup()
+        for proxy in list(self._runners):
+            await self._hang_up(proxy)
         await self.session.close()
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-import yaml
 from aiohttp import web
 
 from dev.cluster import control_plane as planes
@@ -60,13 +59,8 @@ def sleeper(operator: Operator, network: Network, tmp_path: Path) -> Iterator[tu
     """A replica behind a proxy, the only one at first. The usual operator is stopped meanwhile."""
     assert operator.terminate() == 0
     proxy = network.proxy()
-    context = {"name": "proxy", "context": {"cluster": "proxy", "user": "proxy"}}
-    kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(yaml.safe_dump({
-        "apiVersion": "v1", "kind": "Config", "current-context": "proxy", "contexts": [context],
-        "clusters": [{"name": "proxy", "cluster": {"server": proxy.url}}], "users": [{"name": "proxy", "user": {}}]}))
     (port,) = planes.free_ports(1)
-    alone = Operator(kubeconfig, port, tmp_path / "sleeper")
+    alone = Operator(proxy.kubeconfig(tmp_path / "kubeconfig"), port, tmp_path / "sleeper")
     alone.start()
     alone.until_leading()
     yield alone, proxy
