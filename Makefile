@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON_BIN := .venv/bin
+comma := ,
 CRD_FOLDERS := crds charts/magistral-operator/files/crds
 
 help:  ## List the commands
@@ -15,6 +16,9 @@ demo: venv  ## The main job: teacher, student, evaluation, on a real cluster
 
 test: venv  ## All suites; counts printed
 	@$(PYTHON_BIN)/python -m dev.test
+
+crash-sweep: venv  ## The operator killed at every API write of whole runs: ONLY=SFT,RL,SFTThenRL,Evaluate
+	@$(PYTHON_BIN)/python -m tests.crash $(subst $(comma), ,$(ONLY))
 
 unit: venv  ## The quick suite
 	@$(PYTHON_BIN)/pytest -q tests/unit
@@ -48,4 +52,4 @@ bench-control-plane: venv  ## Ours beside Kubeflow Trainer + JobSet: N=1000 REST
 lock: venv  ## Resolve locks/*.in into hashed locks
 	@dev/lock.sh
 
-.PHONY: help venv demo test unit lint crds cluster-up cluster-down cluster-status images bench-control-plane lock
+.PHONY: help venv demo test crash-sweep unit lint crds cluster-up cluster-down cluster-status images bench-control-plane lock

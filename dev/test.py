@@ -26,6 +26,7 @@ SUITES = (
     Suite("training", "real DeepSpeed, two processes"),
     Suite("generator", "real vLLM"),
     Suite("control_plane", "the operator on a real API server"),
+    Suite("crash", "the operator killed at writes, on an API server with faults"),
     Suite("cluster", "whole runs on a real kubelet"),
 )
 
