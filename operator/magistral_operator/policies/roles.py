@@ -47,10 +47,11 @@ def report(case: Case) -> None:
 
 
 def _pods(case: Case, name: str) -> list[Manifest]:
+    if name not in suspend.STAGE_ROLES:
+        return case.pods(role=name)
     stage = case.stage("rl")
-    if name in suspend.STAGE_ROLES and stage:
-        return case.pods(role=name, stage="rl", attempt=stage.attempt)
-    return case.pods(role=name)
+    # Pods of stage sft are trainers too, but of a Job: whether the run has a stage rl or not, they are no long-lived role.
+    return case.pods(role=name, stage="rl", attempt=stage.attempt) if stage else []
 
 
 def _count_trainers(case: Case, role: RoleStatus, found: list[Manifest]) -> None:

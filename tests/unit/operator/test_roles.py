@@ -73,6 +73,15 @@ def test_one_lost_trainer_that_takes_its_peers_along_is_one_restart_of_the_group
     assert (world.role("trainer")["restarts"], world.role("trainer")["infrastructureRestarts"]) == (0, 1)
 
 
+@pytest.mark.parametrize("paradigm", ["SFT", "SFTThenRL"])
+def test_the_pods_of_stage_sft_are_shown_as_no_role(paradigm: str) -> None:
+    world = reach(World(paradigm), "sft")
+    for name in ("one-sft-0", "one-sft-1"):
+        world.pod(name, role="trainer", stage="sft", attempt=1, ready=True)
+    world.settle()
+    assert world.role("trainer") == {}
+
+
 def test_ready_and_desired_pods_are_shown() -> None:
     world = reach(World("RL"), "rl")
     pod("a", "1")(world)
