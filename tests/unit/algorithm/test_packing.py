@@ -5,51 +5,43 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magistral_workloads.algorithm.packing import Cells, greedy, in_order, packed, padded, padding
+from magistral_workloads.algorithm.packing import greedy, in_order
 
 CAPACITY = 64
 LENGTHS = st.lists(st.integers(1, CAPACITY), max_size=40)
-CELLS = st.sampled_from([padded, packed])
-
-
-@given(LENGTHS, CELLS)
-def test_every_sequence_is_in_exactly_one_microbatch(lengths: list[int], cells: Cells) -> None:
-    for collate in (greedy, in_order):
-        placed = [index for members in collate(lengths, CAPACITY, cells) for index in members]
-        assert sorted(placed) == list(range(len(lengths)))
-
-
-@given(LENGTHS, CELLS)
-def test_no_microbatch_exceeds_its_tokens(lengths: list[int], cells: Cells) -> None:
-    for collate in (greedy, in_order):
-        assert all(cells([lengths[i] for i in members]) <= CAPACITY for members in collate(lengths, CAPACITY, cells))
 
 
 @given(LENGTHS)
-def test_no_two_packed_microbatches_would_fit_into_one(lengths: list[int]) -> None:
-    sums = [sum(lengths[i] for i in members) for members in greedy(lengths, CAPACITY, packed)]
+def test_every_sequence_is_in_exactly_one_microbatch(lengths: list[int]) -> None:
+    for collate in (greedy, in_order):
+        placed = [index for members in collate(lengths, CAPACITY) for index in members]
+        assert sorted(placed) == list(range(len(lengths)))
+
+
+@given(LENGTHS)
+def test_no_microbatch_exceeds_its_tokens(lengths: list[int]) -> None:
+    for collate in (greedy, in_order):
+        assert all(sum(lengths[i] for i in members) <= CAPACITY for members in collate(lengths, CAPACITY))
+
+
+@given(LENGTHS)
+def test_no_two_microbatches_would_fit_into_one(lengths: list[int]) -> None:
+    sums = [sum(lengths[i] for i in members) for members in greedy(lengths, CAPACITY)]
     assert all(one + other > CAPACITY for place, one in enumerate(sums) for other in sums[place + 1:])
 
 
-@given(LENGTHS, CELLS)
-def test_the_longest_comes_first(lengths: list[int], cells: Cells) -> None:
-    bins = greedy(lengths, CAPACITY, cells)
+@given(LENGTHS)
+def test_the_longest_comes_first(lengths: list[int]) -> None:
+    bins = greedy(lengths, CAPACITY)
     firsts = [lengths[members[0]] for members in bins]
     assert firsts == sorted(firsts, reverse=True)
     assert all([lengths[i] for i in m] == sorted((lengths[i] for i in m), reverse=True) for m in bins)
 
 
-@given(LENGTHS, CELLS)
-def test_padding_is_a_share(lengths: list[int], cells: Cells) -> None:
-    assert 0 <= padding(lengths, greedy(lengths, CAPACITY, cells), cells) < 1
-
-
-def test_greedy_collation_pads_less_than_arrival_order_on_skewed_lengths() -> None:
+def test_greedy_collation_needs_fewer_microbatches_than_arrival_order_on_skewed_lengths() -> None:
     draw = random.Random(0)
     lengths = [min(32768, max(1, int(draw.lognormvariate(8.7, 0.8)))) for _ in range(512)]
-    sorted_first, arrival = (padding(lengths, collate(lengths, 32768)) for collate in (greedy, in_order))
-    assert sorted_first < arrival
-    assert len(greedy(lengths, 32768)) <= len(in_order(lengths, 32768))
+    assert sum(lengths) / 32768 <= len(greedy(lengths, 32768)) < len(in_order(lengths, 32768))
 
 
 def test_a_sequence_longer_than_a_microbatch_is_not_lost_but_stays_alone() -> None:

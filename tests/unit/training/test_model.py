@@ -20,7 +20,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def by_hand(model: torch.nn.Module) -> tuple[Tensor, Tensor]:
-    """Log-probability and entropy of each completion token, one sequence at a time, without padding."""
+    """Log-probability and entropy of each completion token, one sequence at a time."""
     logprobs, entropies = [], []
     for sequence, prompt in zip(SEQUENCES, PROMPTS, strict=True):
         rows = torch.log_softmax(model(sequence[None]).logits[0], -1)[prompt - 1:-1]
@@ -29,7 +29,7 @@ def by_hand(model: torch.nn.Module) -> tuple[Tensor, Tensor]:
     return torch.cat(logprobs), torch.cat(entropies)
 
 
-def test_logprobs_and_entropy_are_those_of_the_models_own_logits_without_padding(base: Path) -> None:
+def test_packed_sequences_have_the_logprobs_entropy_and_gradients_of_each_one_alone(base: Path) -> None:
     policy, model = load(base, "cpu"), AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     logprobs, entropy = policy(Microbatch.of(SEQUENCES, PROMPTS))
     expected = by_hand(model)
@@ -43,11 +43,20 @@ def test_logprobs_and_entropy_are_those_of_the_models_own_logits_without_padding
         torch.testing.assert_close(parameter.grad, gradients[name].grad, rtol=1e-4, atol=1e-5)
 
 
-def test_a_microbatch_predicts_what_follows_each_prompt_and_never_padding() -> None:
+def test_a_microbatch_has_no_padding_and_predicts_what_follows_each_prompt() -> None:
     batch = Microbatch.of(SEQUENCES, PROMPTS)
-    assert batch.input_ids.shape == (3, 9)
-    assert batch.attention_mask.sum(1).tolist() == [9, 4, 3]
-    assert batch.predicted.nonzero().tolist() == [[0, 5], [0, 6], [0, 7], [0, 8], [1, 3], [2, 2]]
+    assert batch.input_ids.shape == batch.position_ids.shape == (1, 16)
+    assert batch.borders.tolist() == [0, 9, 13, 16]
+    assert batch.position_ids[0, 9:].tolist() == [0, 1, 2, 3, 0, 1, 2]
+    assert batch.predicted[0].nonzero()[:, 0].tolist() == [5, 6, 7, 8, 12, 15]
+
+
+def test_a_sequence_longer_than_the_models_sliding_window_is_refused(base: Path) -> None:
+    policy = load(base, "cpu")
+    for layer in policy.model.base_model.layers:
+        layer.self_attn.config.sliding_window = 4
+    with pytest.raises(ValueError, match="sliding window is 4 tokens; found a sequence of 9"):
+        policy(Microbatch.of(SEQUENCES, PROMPTS))
 
 
 def test_an_idle_pass_predicts_a_token_so_that_its_gradients_exist() -> None:

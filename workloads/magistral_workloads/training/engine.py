@@ -72,6 +72,12 @@ class Engine:
         norm = self.deepspeed.get_global_grad_norm()
         return None if norm is None else float(norm)
 
+    @torch.no_grad()
+    def logprobs(self, batch: Microbatch) -> list[float]:
+        """Of the predicted tokens, with the weights as they are. All ranks together."""
+        found: Tensor = self.deepspeed(batch.to(self.device))[0]
+        return [float(value) for value in found]
+
     @property
     def optimizer(self) -> Any:
         """DeepSpeed's optimiser: torch's AdamW in stage 0, a ZeRO optimiser around it otherwise."""

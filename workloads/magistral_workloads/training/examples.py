@@ -54,6 +54,6 @@ def tokenise(rows: Iterable[SftRow], tokenizer: Any, max_tokens: int) -> Example
 
 
 def microbatch(examples: Sequence[Example]) -> Microbatch:
-    """Padded to the longest."""
+    """One after the other."""
     return Microbatch.of([torch.tensor(example.tokens) for example in examples],
                          [example.prompt_length for example in examples])

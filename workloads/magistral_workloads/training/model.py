@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +12,35 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
+from magistral_workloads.training import attention
+
 WEIGHTS = ".safetensors"
 
 
 @dataclass(frozen=True)
 class Microbatch:
-    """B sequences, padded on the right to T tokens.
+    """B sequences one after the other in one row of T tokens: no padding.
 
-    `input_ids` int64 [B, T]. `attention_mask` int64 [B, T]: 0 on padding. `predicted` bool [B, T]: tokens whose
-    log-probability is asked for, N in all; never a sequence's first token.
+    `input_ids` int64 [1, T]. `position_ids` int64 [1, T]: from 0 in each sequence. `borders` int32 [B + 1]: where each
+    begins, and T. `predicted` bool [1, T]: tokens whose log-probability is asked for, N in all; never a sequence's first.
     """
 
     input_ids: Tensor
-    attention_mask: Tensor
+    position_ids: Tensor
+    borders: Tensor
     predicted: Tensor
 
     @classmethod
     def of(cls, sequences: list[Tensor], prompt_lengths: list[int]) -> "Microbatch":
         """From int64 [T_i] sequences; what follows the first `prompt_lengths[i]` tokens (at least 1) is predicted."""
-        longest = max(len(sequence) for sequence in sequences)
-        lengths = torch.tensor([len(sequence) for sequence in sequences])
-        places = torch.arange(longest)
-        inside = places < lengths[:, None]
+        lengths = [len(sequence) for sequence in sequences]
+        places = [torch.arange(length) for length in lengths]
+        predicted = [place >= prompt for place, prompt in zip(places, prompt_lengths, strict=True)]
         return cls(
-            input_ids=torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True),
-            attention_mask=inside.long(),
-            predicted=inside & (places >= torch.tensor(prompt_lengths)[:, None]))
+            input_ids=torch.cat(sequences)[None],
+            position_ids=torch.cat(places)[None],
+            borders=torch.tensor([0, *accumulate(lengths)], dtype=torch.int32),
+            predicted=torch.cat(predicted)[None])
 
     @classmethod
     def idle(cls) -> "Microbatch":
@@ -44,7 +48,8 @@ class Microbatch:
         return cls.of([torch.zeros(2, dtype=torch.long)], [1])
 
     def to(self, device: str) -> "Microbatch":
-        return Microbatch(self.input_ids.to(device), self.attention_mask.to(device), self.predicted.to(device))
+        return Microbatch(self.input_ids.to(device), self.position_ids.to(device), self.borders.to(device),
+                          self.predicted.to(device))
 
 
 class Policy(nn.Module):
@@ -59,8 +64,8 @@ class Policy(nn.Module):
 
         Order: sequence after sequence, as they lie in the batch. Of the raw logits: no temperature (algorithm.loss).
         """
-        hidden = self.model.base_model(
-            input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).last_hidden_state
+        hidden = self.model.base_model(input_ids=batch.input_ids, position_ids=batch.position_ids,
+                                       cu_seq_lens_q=batch.borders, use_cache=False).last_hidden_state
         # The state at t predicts the token at t + 1.
         rows = hidden[:, :-1][batch.predicted[:, 1:]]
         targets = batch.input_ids[:, 1:][batch.predicted[:, 1:]]
@@ -76,7 +81,8 @@ def load(folder: Path, device: str) -> Policy:
     """Weights from safetensors only. float32 on the CPU; bfloat16 on a GPU (not tested in this repository's suites)."""
     disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype_of(device), local_files_only=True, use_safetensors=True, trust_remote_code=False)
+        folder, dtype=dtype_of(device), local_files_only=True, use_safetensors=True, trust_remote_code=False,
+        attn_implementation=attention.NAME)
     if device == "cuda":
         model.gradient_checkpointing_enable()
     model.train()

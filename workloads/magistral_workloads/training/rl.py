@@ -8,7 +8,7 @@ from torch import Tensor
 
 from magistral_api.run import RL
 from magistral_workloads.algorithm.loss import LossInputs, grpo, means
-from magistral_workloads.algorithm.packing import greedy, in_order, padded
+from magistral_workloads.algorithm.packing import greedy, in_order
 from magistral_workloads.algorithm.schedule import learning_rate
 from magistral_workloads.training.engine import Engine
 from magistral_workloads.training.model import Microbatch
@@ -26,7 +26,7 @@ class Part:
 
 
 def collate(share: Share, capacity: int) -> list[Part]:
-    """Greedy collation of a share. `capacity`: tokens of a microbatch, padding included."""
+    """Greedy collation of a share. `capacity`: tokens of a microbatch."""
     tokens = torch.split(torch.from_numpy(share.tokens).long(), share.lengths.tolist())
     logprobs = torch.split(torch.from_numpy(share.logprobs), share.completion_lengths.tolist())
 
@@ -69,22 +69,19 @@ def _known_before(share: Share, capacity: int) -> dict[str, float]:
     lengths = share.lengths.tolist()
     ages = (share.step - 1 - share.versions) * share.completion_lengths
 
-    def cells(bins: list[list[int]]) -> float:
-        return float(sum(padded([lengths[i] for i in members]) for members in bins))
-
     return dict.fromkeys(("loss", "tokens", "dropped", "clipped", "ratio", "entropy"), 0.0) | {
         "sequences": float(len(lengths)), "reward": float(share.rewards.sum()),
         "completion": float(share.completion_lengths.sum()), "age": float(ages.sum()), "real": float(sum(lengths)),
-        "cells": cells(greedy(lengths, capacity)), "cells_in_order": cells(in_order(lengths, capacity))}
+        "room": float(capacity * len(greedy(lengths, capacity))),
+        "room_in_order": float(capacity * len(in_order(lengths, capacity)))}
 
 
 def _metrics(sums: Mapping[str, float]) -> dict[str, float]:
-    """`staleness`: policy versions between sampling and training, mean over tokens. `padding`: share of the computed
-    tokens; `paddingInOrder`: what it were without sorting by length.
+    """`staleness`: policy versions between sampling and training, mean over tokens. `fill`: how full
+    microbatches are; `fillInOrder`: what it were without sorting by length.
     """
     sequences, completion = max(sums["sequences"], 1.0), max(sums["completion"], 1.0)
     return means(sums) | {
         "reward": sums["reward"] / sequences, "length": sums["completion"] / sequences,
         "staleness": sums["age"] / completion,
-        "padding": 1 - sums["real"] / max(sums["cells"], 1.0),
-        "paddingInOrder": 1 - sums["real"] / max(sums["cells_in_order"], 1.0)}
+        "fill": sums["real"] / max(sums["room"], 1.0), "fillInOrder": sums["real"] / max(sums["room_in_order"], 1.0)}
