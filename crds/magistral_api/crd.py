@@ -105,6 +105,10 @@ def _crd(kind: str, plural: str, scope: str, short: list[str], spec: type[BaseMo
     }
     if status is not None:
         version["subresources"] = {"status": {}}
+    if status is RunStatus:
+        version["subresources"]["scale"] = {
+            "specReplicasPath": ".spec.rl.generators", "statusReplicasPath": ".status.scale.replicas",
+            "labelSelectorPath": ".status.scale.selector"}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",

@@ -112,6 +112,13 @@ class RLStatus(ApiModel):
     tokens_per_second: Measure = None
 
 
+class ScaleStatus(ApiModel):
+    """What the scale subresource shows of the generators."""
+
+    replicas: int = 0
+    selector: str = Field("", description="Their pods' labels, for an autoscaler.")
+
+
 class NodeFailure(ApiModel):
     """An incident of a node that cost the run a pod."""
 
@@ -147,6 +154,7 @@ class RunStatus(ApiModel):
     stages: list[StageStatus] = Field(default_factory=list, json_schema_extra=_MAP_BY_NAME)
     roles: list[RoleStatus] = Field(default_factory=list, json_schema_extra=_MAP_BY_NAME)
     rl: RLStatus | None = None
+    scale: ScaleStatus | None = None
     latest_checkpoint: CheckpointRef | None = None
     excluded_nodes: list[ExcludedNode] = Field(default_factory=list, json_schema_extra=_MAP_BY_NAME)
     node_failures: list[NodeFailure] = Field(default_factory=list, description="What excludedNodes is decided from.")

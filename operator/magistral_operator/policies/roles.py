@@ -1,7 +1,8 @@
 """Long-lived roles: which the run wants now, how many pods are ready, and how often they had to come back."""
 
-from magistral_api.status import RoleStatus
+from magistral_api.status import RoleStatus, ScaleStatus
 from magistral_operator import pods
+from magistral_operator.build.metadata import selector
 from magistral_operator.case import Case
 from magistral_operator.plan import Manifest
 from magistral_operator.policies import faults, queue, restarts, suspend
@@ -44,6 +45,10 @@ def report(case: Case) -> None:
             restarts.count(role, [_seen(case, pod) for pod in found], group=False)
         if desired or role.ready or name in before:
             case.status.roles.append(role)
+    if case.run.spec.rl:
+        case.status.scale = ScaleStatus(
+            replicas=sum(pods.live(pod) for pod in _pods(case, "generator")),
+            selector=",".join(f"{key}={value}" for key, value in selector(case, role="generator").items()))
 
 
 def _pods(case: Case, name: str) -> list[Manifest]:
