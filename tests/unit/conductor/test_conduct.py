@@ -102,6 +102,16 @@ def world(s3: ObjectStore, tmp_path: Path) -> World:
     return World(s3, tmp_path)
 
 
+async def test_every_completion_that_was_sampled_is_in_the_ledger_none_is_left_over_at_the_end(world: World) -> None:
+    async with world.conducted() as (task, trainers):
+        await trainers.train(STEPS)
+        await task
+    sampled = Counter(request.request_id.rpartition(".")[0] for generator in world.generators for request in generator.requests)
+    kept = Counter(f"{record.group}.{record.index}" for batch in world.ledger() for record in batch)
+    assert sampled == kept
+    assert set(kept.values()) == {1}
+
+
 async def test_a_run_goes_from_prompts_to_its_last_step(world: World) -> None:
     async with world.conducted() as (task, trainers):
         await trainers.train(STEPS)

@@ -42,6 +42,11 @@ class Forming:
     _kept: list[RolloutRecord] = field(default_factory=list)
     _dropped: list[RolloutRecord] = field(default_factory=list)
 
+    @property
+    def groups(self) -> int:
+        """Groups that it holds by now, to be trained on."""
+        return len(self._kept) // self.shape.group_size
+
     def add(self, group: list[RolloutRecord]) -> Batch | None:
         """A complete group, verdicts in. The batch, when this group fills it; the next one begins empty."""
         if not informative([record.reward.total for record in group]):

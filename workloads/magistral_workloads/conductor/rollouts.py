@@ -45,6 +45,9 @@ class InFlight:
 class Rollouts:
     """Runs groups in order of their number, batches them as they complete. Generators never wait for trainers, save
     that no group begins while `maxStaleness` full batches wait.
+
+    At the end of a run no more groups begin than the last batches take: those that would be left over are the slow ones,
+    and the last batches would lean to short completions.
     """
 
     rl: RL
@@ -54,6 +57,8 @@ class Rollouts:
     in_flight: InFlight
     shelf: Shelf
     forming: Forming
+    _running: set[asyncio.Task[None]] = field(default_factory=set)
+    _ended: asyncio.Event = field(default_factory=asyncio.Event)
     _adding: asyncio.Lock = field(default_factory=asyncio.Lock)
     _complete: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -67,17 +72,23 @@ class Rollouts:
             admitting.cancel()
 
     async def _admit(self, tasks: asyncio.TaskGroup) -> None:
-        groups: set[asyncio.Task[None]] = set()
-        try:
-            for number in self._numbers():
-                await self._room_for_a_group()
-                group = tasks.create_task(self._group(number))
-                groups.add(group)
-                group.add_done_callback(groups.discard)
-        finally:
-            # The last batch is full: what is still in flight would be trained on by nobody.
-            for group in groups:
-                group.cancel()
+        for number in self._numbers():
+            await self._wanted()
+            await self._room_for_a_group()
+            group = tasks.create_task(self._group(number))
+            self._running.add(group)
+            group.add_done_callback(self._has_ended)
+
+    def _has_ended(self, group: asyncio.Task[None]) -> None:
+        self._running.discard(group)
+        self._ended.set()
+
+    async def _wanted(self) -> None:
+        """Return when one more group would be trained on, should all that run teach something."""
+        groups = self.rl.batch_size // self.rl.group_size
+        while (self.rl.steps - self.shelf.written) * groups - self.forming.groups <= len(self._running):
+            self._ended.clear()
+            await self._ended.wait()
 
     async def _room_for_a_group(self) -> None:
         limit = max(1, self.rl.max_staleness)
