@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from magistral_api.base import ApiModel
+from magistral_api.compact import LogProbs, TokenIds
 
 Outcome = Literal["pass", "fail", "infrastructure_error"]
 """The three-valued verdict. The third never becomes a reward."""
@@ -60,9 +61,9 @@ class RolloutRecord(ApiModel):
     rank: int | None = Field(None, description="Trainer rank that got it, by the pre-set permutation")
     outcome: Outcome
     reward: RewardParts
-    prompt_tokens: list[int]
-    completion_tokens: list[int]
-    logprobs: list[float] = Field(description="Of the generator, for the token sampled; one a completion token")
+    prompt_tokens: TokenIds
+    completion_tokens: TokenIds
+    logprobs: LogProbs = Field(description="Of the generator, for the token sampled; one a completion token")
     versions: list[tuple[int, int]] = Field(
         description="(policy version, number of consecutive completion tokens it produced), in order")
     finish_reason: str

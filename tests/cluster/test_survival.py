@@ -64,7 +64,7 @@ def test_a_run_ends_ready_though_each_role_and_the_operator_were_killed(cluster:
     assert run is not None
     # A killed pod is a fault of the infrastructure; one that ends by itself would be one of its process.
     restarts = {role["name"]: role["restarts"] + role["infrastructureRestarts"] for role in run["status"]["roles"]}
-    print(f"\n  killed: {killed}\n  restarts counted: {restarts}\n  regenerated: {report.metrics.get('regenerated')},"
+    print(f"\n  killed: {killed}\n  restarts counted: {restarts}\n  moved: {report.metrics.get('moved')},"
           f" aborted: {report.metrics.get('aborted')}")
     assert report.step == report.total_steps == 16
     assert report.metrics["aborted"] == 0

@@ -13,12 +13,15 @@ from minio import Minio
 
 from dev.cluster import minio as servers
 from magistral_api.runtime import SecretRef, Storage
-from magistral_workloads.contracts import GenerateRequest, GeneratorStatus, WeightsRequest
+from magistral_workloads.conductor.completion import Completion
+from magistral_workloads.contracts import GenerateChunk, GenerateRequest, GeneratorStatus, WeightsRequest
 from magistral_workloads.roles import generator
 from magistral_workloads.routes import bearer
 from magistral_workloads.storage import ObjectStore
+from magistral_workloads.transport.weights.probe import TOLERANCE, Probe, fixed_tokens, write
 from magistral_workloads.transport.weights.store import publish
 from tests.generator import tiny
+from tests.generator.forward import forward
 from tests.unit.conductor.standins import TOKEN
 from tests.unit.config import UID, stage_config
 
@@ -41,6 +44,9 @@ class Pod:
 
     async def publish(self, version: int) -> WeightsRequest:
         if version not in self.published:
+            tokens = fixed_tokens(257)
+            write(self.models[version], Probe(tokens=tokens, tolerance=TOLERANCE["float32"],
+                                              logprobs=forward(self.models[version], tokens[:1], tokens[1:])))
             uri, digest = await asyncio.to_thread(publish, self.store, UID, version, self.models[version], nonce="0")
             self.published[version] = WeightsRequest(version=version, uri=uri, digest=digest)
         return self.published[version]
@@ -52,6 +58,16 @@ class Pod:
     async def generate(self, request: GenerateRequest) -> tuple[int, str]:
         async with self.session.post("/v1/generate", json=request.wire()) as answer:
             return answer.status, await answer.text()
+
+    async def complete(self, request: GenerateRequest) -> Completion:
+        """A whole completion, as the conductor puts it together."""
+        made = Completion()
+        status, text = await self.generate(made.rest(request))
+        assert status == 200, text
+        for line in text.splitlines():
+            made.add(GenerateChunk.model_validate_json(line))
+        assert made.finish_reason
+        return made
 
     async def status(self) -> GeneratorStatus:
         async with self.session.get("/v1/status") as answer:

@@ -7,9 +7,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from magistral_workloads.conductor.completion import Completion
 from magistral_workloads.contracts import (
+    GenerateChunk,
     GenerateRequest,
-    GenerateResponse,
     WeightsRequest,
     WeightsResponse,
 )
@@ -48,11 +49,12 @@ async def test_logprobs_after_an_update_are_those_of_the_new_weights(pod: Pod) -
     for version in (1, 2):
         status, text = await pod.give(await pod.publish(version))
         assert status == 200, text
-        status, text = await pod.generate(request(7, 40, cache_salt=f"v{version}", stop_token_ids=[END]))
-        assert status == 200, text
-        answer = GenerateResponse.model_validate_json(text)
+        error = WeightsResponse.model_validate_json(text).probe_error
+        assert error is not None
+        assert error < 1e-4
+        answer = await pod.complete(request(7, 40, cache_salt=f"v{version}", stop_token_ids=[END]))
         assert answer.versions == [(version, len(answer.tokens))]
-        assert answer.logprobs == pytest.approx(forward(pod.models[version], [5, 6, 7], answer.tokens), abs=1e-4)
+        assert list(answer.logprobs) == pytest.approx(forward(pod.models[version], [5, 6, 7], list(answer.tokens)), abs=1e-4)
 
 
 async def test_updates_while_requests_run_abort_none_and_are_seen_in_their_version_spans(pod: Pod) -> None:
@@ -60,10 +62,10 @@ async def test_updates_while_requests_run_abort_none_and_are_seen_in_their_versi
     assert (await pod.give(published[0]))[0] == 200
     seeds, updated = itertools.count(), asyncio.Event()
 
-    async def one_after_the_other() -> list[tuple[int, str]]:
-        answers = [await pod.generate(request(next(seeds), 900))]
+    async def one_after_the_other() -> list[Completion]:
+        answers = [await pod.complete(request(next(seeds), 900))]
         while not updated.is_set():
-            answers.append(await pod.generate(request(next(seeds), 900)))
+            answers.append(await pod.complete(request(next(seeds), 900)))
         return answers
 
     running = asyncio.gather(*(one_after_the_other() for _ in range(24)))
@@ -72,7 +74,7 @@ async def test_updates_while_requests_run_abort_none_and_are_seen_in_their_versi
     assert [status for status, _ in gives] == [200] * 8
     assert all(WeightsResponse.model_validate_json(text).running > 0 for _, text in gives)
     assert sum(WeightsResponse.model_validate_json(text).aborted for _, text in gives) == 0
-    answers = [GenerateResponse.model_validate_json(text) for lane in await running for status, text in lane if status == 200]
+    answers = [answer for lane in await running for answer in lane]
     assert len(answers) == next(seeds) >= 24
     assert (await pod.status()).aborted == 0
     for answer in answers:
@@ -125,7 +127,17 @@ async def test_a_prompt_longer_than_the_model_takes_is_the_callers_fault(pod: Po
 
 async def test_a_completion_goes_on_from_its_prefix(pod: Pod) -> None:
     assert (await pod.give(await pod.publish(1)))[0] == 200
-    whole = GenerateResponse.model_validate_json((await pod.generate(request(3, 20, temperature=0.0)))[1])
-    rest = GenerateResponse.model_validate_json(
-        (await pod.generate(request(3, 20, temperature=0.0, prefix_tokens=whole.tokens[:8])))[1])
+    whole = await pod.complete(request(3, 20, temperature=0.0))
+    rest = await pod.complete(request(3, 20, temperature=0.0, prefix_tokens=list(whole.tokens[:8])))
     assert rest.tokens == whole.tokens[8:]
+
+
+async def test_a_completion_comes_in_pieces_and_its_parts_are_the_whole(pod: Pod) -> None:
+    assert (await pod.give(await pod.publish(1)))[0] == 200
+    _, text = await pod.generate(request(3, 20, temperature=0.0, stream_tokens=4))
+    pieces = [GenerateChunk.model_validate_json(line) for line in text.splitlines()]
+    assert len(pieces) > 2
+    assert [piece.finish_reason for piece in pieces] == [None] * (len(pieces) - 1) + ["length"]
+    assert pieces[-1].versions == [(1, 20)]
+    whole = await pod.complete(request(3, 20, temperature=0.0, stream_tokens=100))
+    assert [token for piece in pieces for token in piece.tokens] == list(whole.tokens)

@@ -7,7 +7,10 @@ from magistral_api.problems import Outcome, Problem, RewardParts
 
 
 class GenerateRequest(ApiModel):
-    """Tokens in. `prefix_tokens`: part of the completion that another generator had already produced."""
+    """Tokens in. `prefix_tokens`: part of the completion that another generator had already produced.
+
+    `stream_tokens`: so many come in one piece, save the last. What is lost with a generator is less than one of these.
+    """
 
     request_id: str
     prompt_tokens: list[int]
@@ -18,15 +21,20 @@ class GenerateRequest(ApiModel):
     seed: int
     cache_salt: str
     stop_token_ids: list[int] = Field(default_factory=list)
+    stream_tokens: int = 64
 
 
-class GenerateResponse(ApiModel):
-    """Tokens out: `logprobs[i]` is the generator's log-probability of `tokens[i]`, taken when it was sampled."""
+class GenerateChunk(ApiModel):
+    """Tokens out, a line a piece: `logprobs[i]` is the log-probability of `tokens[i]`, taken when it was sampled.
+
+    `versions`: (policy version, consecutive tokens), in order. The last piece has the exact ones of everything since the
+    prefix; those before have what the generator held when the piece came.
+    """
 
     tokens: list[int]
     logprobs: list[float]
-    versions: list[tuple[int, int]] = Field(description="(policy version, consecutive tokens), in order")
-    finish_reason: str = Field(description="stop or length")
+    versions: list[tuple[int, int]]
+    finish_reason: str | None = Field(None, description="stop or length, in the last piece only")
 
 
 class WeightsRequest(ApiModel):
@@ -38,13 +46,14 @@ class WeightsRequest(ApiModel):
 
 
 class WeightsResponse(ApiModel):
-    """How the update went. `running` requests were in flight; `aborted` must be 0."""
+    """How the update went. `running` requests were in flight; `aborted` must be 0. `probe_error`: transport.weights.probe."""
 
     version: int
     fetch_seconds: float
     pause_seconds: float
     running: int
     aborted: int
+    probe_error: float | None = Field(None, description="mean difference of log-probabilities from the trainer's, in nats")
 
 
 class GeneratorStatus(ApiModel):

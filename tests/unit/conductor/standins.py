@@ -15,8 +15,8 @@ from aiohttp.test_utils import TestServer
 from magistral_api.config import StageConfig
 from magistral_api.problems import RewardParts
 from magistral_workloads.contracts import (
+    GenerateChunk,
     GenerateRequest,
-    GenerateResponse,
     GeneratorStatus,
     VerifyRequest,
     VerifyResponse,
@@ -32,10 +32,14 @@ HEADERS = bearer(TOKEN)
 
 @dataclass
 class GeneratorStandIn:
-    """Answers with as many tokens as its seed says. `gate` closed: requests wait. `failing`: all routes answer 500."""
+    """Answers with as many tokens as its seed says. `gate` closed: requests wait, after so many tokens (`early`).
+
+    `failing`: all routes answer 500, and requests under way end in the middle.
+    """
 
     name: str = "generator-0"
     failing: bool = False
+    early: int = 0
     held: WeightsRequest | None = None
     given: list[int] = field(default_factory=list)
     requests: list[GenerateRequest] = field(default_factory=list)
@@ -56,23 +60,36 @@ class GeneratorStandIn:
         """As a container that was started again: it holds nothing."""
         self.held = None
 
-    async def _generate(self, request: web.Request) -> web.Response:
+    async def _generate(self, request: web.Request) -> web.StreamResponse:
         body = await parsed(request, GenerateRequest)
         self._fail()
         if self.held is None:
             raise web.HTTPServiceUnavailable(text="no weights")
         self.requests.append(body)
         self.running += 1
-        version = self.held.version
+        version, seed = self.held.version, body.seed - len(body.prefix_tokens)
+        count = 1 + seed % 5 - len(body.prefix_tokens)
+        answer = web.StreamResponse()
+
+        async def say(tokens: int, spans: list[tuple[int, int]], reason: str | None) -> None:
+            piece = GenerateChunk(tokens=[1 + seed % 7] * tokens, logprobs=[-0.5] * tokens, versions=spans,
+                                  finish_reason=reason)
+            await answer.write(piece.model_dump_json(by_alias=True).encode() + b"\n")
+
         try:
+            if self.early:
+                await answer.prepare(request)
+                await say(self.early, [(version, self.early)], None)
             await self.gate.wait()
         finally:
             self.running -= 1
+        if self.failing and answer.prepared:
+            return answer
         self._fail()
-        tokens = [1 + body.seed % 7] * (1 + body.seed % 5)
-        return web.json_response(GenerateResponse(
-            tokens=tokens, logprobs=[-0.5] * len(tokens), versions=[(version, len(tokens))],
-            finish_reason="stop").wire())
+        if not answer.prepared:
+            await answer.prepare(request)
+        await say(count - self.early, [(version, count)], "stop")
+        return answer
 
     async def _weights(self, request: web.Request) -> web.Response:
         self._fail()

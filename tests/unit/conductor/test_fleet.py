@@ -97,7 +97,7 @@ async def test_a_failing_generator_is_set_aside_and_its_request_goes_to_another(
         ill.failing = True
         await asyncio.gather(*(found.generate(request(seed)) for seed in range(4)))
         assert found.ready == 1
-        assert found.counts.regenerated > 0
+        assert found.counts.moved > 0
         ill.failing = False
         await until(lambda: found.ready == 2)
     assert len(well.requests) == 4
@@ -139,15 +139,34 @@ async def test_requests_of_a_generator_that_vanished_are_taken_away_and_answered
         service.urls = {url}
         async with asyncio.timeout(20):
             answer = await running
-        assert answer.tokens == [5] * 5
+        assert list(answer.tokens) == [5] * 5
         assert other.requests[0].seed == 4
-        assert found.counts.regenerated == 1
+        assert (found.counts.moved, found.counts.moved_tokens) == (1, 0)
+
+
+async def test_what_a_lost_generator_had_sampled_is_kept_and_another_goes_on_from_there() -> None:
+    gone, other = GeneratorStandIn("gone", early=3), GeneratorStandIn("other")
+    async with serving(gone) as (found, service, _), at(other) as url:
+        await found.start(policy(1))
+        gone.gate.clear()
+        running = asyncio.create_task(found.generate(request(4)))
+        await until(lambda: gone.running == 1)
+        service.urls = {url}
+        await found.give(policy(2))
+        await until(lambda: other.held is not None)
+        gone.failing = True
+        gone.gate.set()
+        answer = await running
+        assert list(answer.tokens) == [5] * 5
+        assert answer.versions == [(1, 3), (2, 2)]
+        assert other.requests[0].prefix_tokens == [5] * 3
+        assert (found.counts.moved, found.counts.moved_tokens) == (1, 3)
 
 
 async def test_a_request_that_no_generator_will_take_is_not_tried_again() -> None:
     generator = GeneratorStandIn()
     async with serving(generator) as (found, _, _):
         await found.start(policy(1))
-        with pytest.raises(Refused, match=r"GenerateRequest\.seed"):
-            await found.generate(request().model_copy(update={"seed": "none"}))
+        with pytest.raises(Refused, match=r"GenerateRequest\.temperature"):
+            await found.generate(request().model_copy(update={"temperature": "none"}))
         assert found.ready == 1

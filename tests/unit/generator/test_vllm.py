@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from magistral_workloads.generator.vllm import LOOPBACK, AbortedError, command, environment, response
+from magistral_workloads.generator.vllm import LOOPBACK, AbortedError, VllmError, chunk, command, environment
 
 
 def value_of(arguments: list[str], name: str) -> str:
@@ -15,10 +15,10 @@ def value_of(arguments: list[str], name: str) -> str:
     return arguments[len(arguments) - arguments[::-1].index(name)]
 
 
-def choice(**fields: Any) -> dict[str, Any]:
-    return {"finish_reason": "stop", "token_ids": [4, 5, 0],
+def event(**fields: Any) -> dict[str, Any]:
+    return {"choices": [{"finish_reason": "stop", "token_ids": [4, 5, 0],
             "logprobs": {"content": [{"logprob": -0.1}, {"logprob": -9999.0}, {"logprob": -2.0}]},
-            "weight_versions": [{"version": "3", "start": 0, "end": 2}, {"version": "4", "start": 2, "end": 3}]} | fields
+            "weight_versions": [{"version": "3", "start": 0, "end": 2}, {"version": "4", "start": 2, "end": 3}]} | fields]}
 
 
 def test_a_runtimes_arguments_reach_vllm_but_cannot_open_its_routes_to_the_network() -> None:
@@ -40,18 +40,29 @@ def test_on_a_cpu_without_graphs_nothing_is_compiled() -> None:
 
 
 def test_spans_say_how_many_tokens_each_version_made() -> None:
-    found = response(choice())
+    found = chunk(event())
     assert found.versions == [(3, 2), (4, 1)]
     assert found.tokens == [4, 5, 0]
 
 
 def test_a_log_probability_that_vllm_does_not_know_is_no_number() -> None:
-    first, second, third = response(choice()).logprobs
+    first, second, third = chunk(event()).logprobs
     assert (first, third) == (-0.1, -2.0)
     assert math.isnan(second)
 
 
-@pytest.mark.parametrize("reason", ["abort", "error", None])
-def test_a_completion_that_was_ended_from_outside_is_none(reason: str | None) -> None:
+def test_a_piece_on_the_way_has_no_end_and_no_versions() -> None:
+    found = chunk(event(finish_reason=None, weight_versions=None))
+    assert (found.finish_reason, found.versions, found.tokens) == (None, [], [4, 5, 0])
+
+
+@pytest.mark.parametrize("reason", ["abort", "error"])
+def test_a_completion_that_was_ended_from_outside_is_none(reason: str) -> None:
     with pytest.raises(AbortedError, match="expected stop or length"):
-        response(choice(finish_reason=reason))
+        chunk(event(finish_reason=reason))
+
+
+def test_an_error_in_the_stream_is_told_in_vllms_words() -> None:
+    with pytest.raises(VllmError, match="out of memory") as found:
+        chunk({"error": {"message": "out of memory", "code": 500}})
+    assert found.value.status == 500

@@ -1,7 +1,8 @@
 """The run's generators: found through their headless Service, kept at the current version, given requests.
 
 One task a generator cares for it: status, weights, and whether it may be sent requests. A generator that fails anything
-is set aside until it answers and holds the current version; when it does not come back its requests go elsewhere.
+is set aside until it answers and holds the current version; when it does not come back its requests go on elsewhere,
+from the tokens that it had sampled.
 """
 
 import asyncio
@@ -10,12 +11,14 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import aiohttp
 
+from magistral_workloads.conductor.completion import Completion
 from magistral_workloads.conductor.generator import Failed, Generator
-from magistral_workloads.contracts import GenerateRequest, GenerateResponse, WeightsRequest
+from magistral_workloads.contracts import GenerateRequest, WeightsRequest
 
 RESOLVE_SECONDS: Final = 1.0
 STATUS_SECONDS: Final = 2.0
@@ -23,7 +26,11 @@ LOST_AFTER: Final = 3
 """Failures in a row after which a generator's requests are taken from it."""
 ATTEMPTS: Final = 20
 """Generators that one request is tried on."""
+PIECE_BYTES: Final = 64 << 20
+"""Limit of one piece of an answer. Pieces grow where the reader is slow; this is more than any whole completion."""
 
+Maker = Callable[[str, int], Generator]
+"""A generator from its base URL and the number of updates given so far."""
 Resolver = Callable[[], Awaitable[set[str]]]
 """Base URLs of all ready generators. Raises OSError when nobody can tell."""
 
@@ -36,12 +43,16 @@ class FleetError(Exception):
 
 @dataclass
 class Counts:
-    """Since this process started. `rounds`: updates given. `while_running`: times that requests were running."""
+    """Since this process started. `rounds`: updates given. `while_running`: times that requests were running.
+
+    `moved`: requests that another generator went on with, `moved_tokens` of which had been sampled by then.
+    """
 
     rounds: int = 0
     while_running: int = 0
     aborted: int = 0
-    regenerated: int = 0
+    moved: int = 0
+    moved_tokens: int = 0
 
 
 def headless(host: str, port: int) -> Resolver:
@@ -57,8 +68,8 @@ def headless(host: str, port: int) -> Resolver:
 class Fleet:
     """All generators of a run, from the caller's side. Use `fleet(…)`, which also runs its tasks."""
 
-    def __init__(self, session: aiohttp.ClientSession, resolve: Resolver, tasks: asyncio.TaskGroup) -> None:
-        self._session, self._resolve, self._tasks = session, resolve, tasks
+    def __init__(self, make: Maker, resolve: Resolver, tasks: asyncio.TaskGroup) -> None:
+        self._make, self._resolve, self._tasks = make, resolve, tasks
         self._members: dict[str, Generator] = {}
         self._present: set[str] = set()
         self._changed = asyncio.Condition()
@@ -75,6 +86,11 @@ class Fleet:
         """Stop all tasks of the fleet."""
         for task in self._running:
             task.cancel()
+
+    @property
+    def members(self) -> list[Generator]:
+        """All that are known, also those that take no requests now."""
+        return list(self._members.values())
 
     @property
     def policy(self) -> WeightsRequest:
@@ -108,19 +124,22 @@ class Fleet:
             await self._changed.wait_for(lambda: policy != self._policy or all(
                 member.held == policy or member.aside for member in self._members.values()))
 
-    async def generate(self, request: GenerateRequest) -> GenerateResponse:
+    async def generate(self, request: GenerateRequest) -> Completion:
         """A completion from the generator with the fewest requests. Waits while there is none.
 
         Raises Refused (no generator will ever take it) and FleetError.
         """
+        made = Completion()
         for _ in range(ATTEMPTS):
             async with self._changed:
                 await self._changed.wait_for(lambda: self.ready > 0)
                 generator = min(self._usable(), key=lambda member: member.running)
             try:
-                return await generator.generate(request)
+                await generator.generate(request, made)
+                return made
             except Failed as error:
-                self.counts.regenerated += 1
+                self.counts.moved += 1
+                self.counts.moved_tokens += len(made.tokens)
                 await self._set_aside(generator, error)
                 generator.wake.set()
         raise FleetError(f"request {request.request_id} failed on {ATTEMPTS} generators; the last one is in the log")
@@ -133,7 +152,7 @@ class Fleet:
                 # A resolver that fails says nothing about generators: those known go on.
                 log.debug("generators cannot be resolved: %s", error)
             for url in self._present - self._members.keys():
-                self._members[url] = Generator(self._session, url, self.counts.rounds)
+                self._members[url] = self._make(url, self.counts.rounds)
                 task = self._tasks.create_task(self._care(self._members[url]))
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)
@@ -196,9 +215,9 @@ class Fleet:
 async def fleet(token_headers: dict[str, str], resolve: Resolver) -> AsyncIterator[Fleet]:
     """A fleet whose tasks run until the block is left. An error in one of them ends the block."""
     connector = aiohttp.TCPConnector(limit=0)
-    async with (aiohttp.ClientSession(headers=token_headers, connector=connector) as session,
+    async with (aiohttp.ClientSession(headers=token_headers, connector=connector, read_bufsize=PIECE_BYTES) as session,
                 asyncio.TaskGroup() as tasks):
-        found = Fleet(session, resolve, tasks)
+        found = Fleet(partial(Generator, session), resolve, tasks)
         found.begin()
         try:
             yield found

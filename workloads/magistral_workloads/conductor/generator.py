@@ -1,15 +1,18 @@
 """One generator as its callers see it: the three routes of the agent, what it holds, what it is doing."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
 import aiohttp
 from pydantic import ValidationError
 
 from magistral_api.base import ApiModel
+from magistral_workloads.conductor.completion import Completion
 from magistral_workloads.contracts import (
+    GenerateChunk,
     GenerateRequest,
-    GenerateResponse,
     GeneratorStatus,
     WeightsRequest,
     WeightsResponse,
@@ -42,7 +45,7 @@ class Generator:
         self.aside = True
         self.wake = asyncio.Event()
         self._session = session
-        self._requests: set[asyncio.Task[GenerateResponse]] = set()
+        self._requests: set[asyncio.Task[None]] = set()
         self._round, self._skipped = rounds, 0
 
     @property
@@ -73,16 +76,15 @@ class Generator:
         self._round = rounds
         return done
 
-    async def generate(self, request: GenerateRequest) -> GenerateResponse:
-        """A completion. Raises Failed, also when its requests are taken away, and Refused."""
-        limit = REQUEST_SECONDS + SECONDS_PER_TOKEN * request.max_tokens
-        task = asyncio.create_task(self._call("POST", "/v1/generate", request, GenerateResponse, limit))
+    async def generate(self, request: GenerateRequest, made: Completion) -> None:
+        """Sample what is missing of a completion. Raises Failed, also when its requests are taken away, and Refused."""
+        task = asyncio.create_task(self._sample(made.rest(request), made))
         self._requests.add(task)
         try:
             await asyncio.wait({task})
             if task.cancelled():
                 raise Failed("it does not answer any more")
-            return task.result()
+            task.result()
         finally:
             task.cancel()
             self._requests.discard(task)
@@ -92,19 +94,38 @@ class Generator:
         for task in self._requests:
             task.cancel()
 
+    async def _sample(self, request: GenerateRequest, made: Completion) -> None:
+        limit = REQUEST_SECONDS + SECONDS_PER_TOKEN * request.max_tokens
+        async with self._answer("POST", "/v1/generate", request, limit) as found:
+            async for line in found.content:
+                made.add(_read(GenerateChunk, line))
+            if not made.finish_reason:
+                raise Failed("/v1/generate: the answer ended before the completion did")
+
     async def _call(self, method: str, path: str, body: ApiModel | None, answer: type[M], seconds: float) -> M:
+        async with self._answer(method, path, body, seconds) as found:
+            return _read(answer, await found.read())
+
+    @asynccontextmanager
+    async def _answer(self, method: str, path: str, body: ApiModel | None, seconds: float
+                      ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Raises Failed and Refused, also for what goes wrong while the answer is read."""
         data = None if body is None else body.model_dump_json(by_alias=True, exclude_none=True)
         try:
             async with self._session.request(
                     method, f"{self.url}{path}", data=data, headers={"Content-Type": "application/json"},
                     timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=5)) as found:
-                text = await found.read()
                 if found.status == 400:
-                    raise Refused(text.decode(errors="replace"))
+                    raise Refused(await found.text(errors="replace"))
                 if found.status != 200:
-                    raise Failed(f"{path}: HTTP {found.status}: {text[:500].decode(errors='replace')}")
-                return answer.model_validate_json(text)
+                    raise Failed(f"{path}: HTTP {found.status}: {(await found.text(errors='replace'))[:500]}")
+                yield found
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Failed(f"{path}: {type(error).__name__} {error}") from None
-        except ValidationError as error:
-            raise Failed(f"{path}: found an answer that is no {answer.__name__}: {error.errors()[0]['msg']}") from None
+
+
+def _read(model: type[M], text: bytes) -> M:
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise Failed(f"found an answer that is no {model.__name__}: {error.errors()[0]['msg']}") from None

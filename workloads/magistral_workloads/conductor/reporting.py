@@ -39,7 +39,8 @@ class Reporting:
         rate = self._rate.tick(asyncio.get_running_loop().time(), self.in_flight.tokens)
         counted = {
             "updates": counts.rounds, "minUpdatesPerGenerator": fleet.seen_by_every_generator,
-            "updatesWhileRunning": counts.while_running, "aborted": counts.aborted, "regenerated": counts.regenerated,
+            "updatesWhileRunning": counts.while_running, "aborted": counts.aborted,
+            "moved": counts.moved, "movedTokens": counts.moved_tokens,
             "infrastructureErrors": self.verifier.infrastructure_errors, "generators": fleet.ready,
             "batchesWaiting": shelf.waiting, "inFlight": self.in_flight.running}
         self.reporter.update(

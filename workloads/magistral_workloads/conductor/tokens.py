@@ -1,6 +1,7 @@
 """Problems to tokens and completions to text, with the base model's tokenizer: training never changes it."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,9 @@ class Tokens:
         text = "\n\n".join(message["content"] for message in messages) + "\n\n"
         return list(self._tokenizer(text)["input_ids"])
 
-    def text(self, tokens: list[int]) -> str:
+    def text(self, tokens: Sequence[int]) -> str:
         """A completion without special tokens."""
-        return str(self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 def stop_tokens(folder: Path, end: int | None) -> list[int]:

@@ -1,18 +1,21 @@
 """The agent: the run's routes in front of vLLM. It knows which version the model holds, and proves it."""
 
 import asyncio
+import contextlib
 import logging
+import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
 
-from magistral_workloads.contracts import GenerateRequest, GeneratorStatus, WeightsRequest, WeightsResponse
+from magistral_workloads.contracts import GenerateChunk, GenerateRequest, GeneratorStatus, WeightsRequest, WeightsResponse
 from magistral_workloads.generator.vllm import AbortedError, Vllm, VllmError
 from magistral_workloads.generator.weights import UnfitError, WeightFolders
 from magistral_workloads.routes import authenticated, parsed
 from magistral_workloads.storage import StorageError
+from magistral_workloads.transport.weights.probe import read
 
 MAX_BODY = 64 << 20
 
@@ -70,51 +73,69 @@ class Agent:
             folder = await asyncio.to_thread(self._folders.fetch, request)
             fetched = time.monotonic() - begun
             running, aborted = counts.running, counts.aborted
-            seconds = await self._load(vllm, folder, request.version)
+            seconds, error = await self._load(vllm, folder, request.version)
             self._held = request
             counts.updates += 1
             await asyncio.to_thread(self._folders.keep_only, folder)
-            log.info("version %d is live: fetched in %.2f s, loaded in %.3f s, %d requests were running",
-                     request.version, fetched, seconds, running)
+            log.info("version %d is live: fetched in %.2f s, loaded in %.3f s, %d requests were running, probe: %s",
+                     request.version, fetched, seconds, running, "none" if error is None else f"{error:.1e} nats off")
             return WeightsResponse(version=request.version, fetch_seconds=fetched, pause_seconds=seconds,
-                                   running=running, aborted=counts.aborted - aborted)
+                                   running=running, aborted=counts.aborted - aborted, probe_error=error)
 
-    async def _load(self, vllm: Vllm, folder: Path, version: int) -> float:
+    async def _load(self, vllm: Vllm, folder: Path, version: int) -> tuple[float, float | None]:
+        """Seconds in which no request advanced, and the probe's difference where there is a probe."""
         try:
             seconds = await vllm.update(folder, version)
             if (found := await vllm.version()) != str(version):
                 raise VllmError(0, f"vLLM says that it holds version {found}; expected {version}")
+            error = await _probed(vllm, folder)
         except VllmError as error:
             self._held = None
             broken = BrokenError(f"update to version {version} failed half-way: {error}")
             if not self.broken.done():
                 self.broken.set_result(broken)
             raise broken from None
-        return seconds
+        return seconds, error
 
     def _ready(self) -> Vllm:
         if self._vllm is None:
             raise web.HTTPServiceUnavailable(text="vLLM is starting")
         return self._vllm
 
-    async def _generate(self, request: web.Request) -> web.Response:
+    async def _generate(self, request: web.Request) -> web.StreamResponse:
+        """A line a piece. An answer that ends without a last piece is one that failed on the way."""
         body = await parsed(request, GenerateRequest)
         vllm = self._ready()
         if self._held is None:
             raise web.HTTPServiceUnavailable(text="this generator has been given no weights yet")
+        answer = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         self._counts.running += 1
         try:
-            answer = await vllm.generate(body)
+            async with contextlib.aclosing(vllm.generate(body)) as pieces:
+                async for piece in pieces:
+                    if not answer.prepared:
+                        await answer.prepare(request)
+                    labelled = self._labelled(piece)
+                    await answer.write(labelled.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n")
+        except ConnectionError:
+            # Nobody waits for it any more; vLLM stops sampling as its connection is closed too.
+            log.info("request %s: the one who asked has gone", body.request_id)
         except AbortedError as error:
             self._counts.aborted += 1
-            raise web.HTTPBadGateway(text=str(error)) from None
+            _failed(answer, web.HTTPBadGateway(text=str(error)))
         except VllmError as error:
             # What vLLM will never accept is the caller's to know; all else may work elsewhere.
             refused = 400 <= error.status < 500
-            raise (web.HTTPBadRequest if refused else web.HTTPBadGateway)(text=str(error)) from None
+            _failed(answer, (web.HTTPBadRequest if refused else web.HTTPBadGateway)(text=str(error)))
         finally:
             self._counts.running -= 1
-        return web.Response(text=answer.model_dump_json(by_alias=True), content_type="application/json")
+        return answer
+
+    def _labelled(self, piece: GenerateChunk) -> GenerateChunk:
+        """vLLM tells versions at the end only; until then it is the one held as the piece comes."""
+        if piece.finish_reason is None and self._held is not None:
+            return piece.model_copy(update={"versions": [(self._held.version, len(piece.tokens))]})
+        return piece
 
     async def _weights(self, request: web.Request) -> web.Response:
         body = await parsed(request, WeightsRequest)
@@ -134,3 +155,22 @@ class Agent:
     async def _healthz(self, _: web.Request) -> web.Response:
         self._ready()
         return web.Response(text="ok")
+
+
+async def _probed(vllm: Vllm, folder: Path) -> float | None:
+    """Difference from the trainer's log-probabilities. Raises VllmError when it is more than the precision explains."""
+    probe = await asyncio.to_thread(read, folder)
+    if probe is None:
+        return None
+    error = probe.difference(await vllm.logprobs(probe.tokens, secrets.token_hex(8)))
+    if error > probe.tolerance:
+        raise VllmError(0, f"log-probabilities differ from the trainer's by {error:.2g} nats; expected at most "
+                           f"{probe.tolerance:g}: these are not the weights that were published")
+    return error
+
+
+def _failed(answer: web.StreamResponse, error: web.HTTPException) -> None:
+    """Raises it, unless the answer has begun: then it ends without a last piece."""
+    if not answer.prepared:
+        raise error
+    log.warning("%s", error.text)

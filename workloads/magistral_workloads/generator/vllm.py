@@ -10,19 +10,23 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 
-from magistral_workloads.contracts import GenerateRequest, GenerateResponse
+from magistral_workloads.contracts import GenerateChunk, GenerateRequest
 from magistral_workloads.generator.plugin import BACKEND
 
 LOOPBACK: Final = "127.0.0.1"
 CONTROL_SECONDS: Final = 300.0
 """Limit of one call that changes or asks vLLM's state; a reload of a large model from disk is the longest."""
 STOP_SECONDS: Final = 3.0
+PIECE_BYTES: Final = 64 << 20
+"""Limit of one piece of an answer; more than any whole completion."""
+EVENT: Final = b"data: "
+"""Begins a line of a server-sent event."""
 UNKNOWN_LOGPROB: Final = -9999.0
 """What vLLM writes for a log-probability that is minus infinity or not a number."""
 
@@ -77,7 +81,7 @@ class Vllm:
         # A connection a request: the server closes idle ones after five seconds, and a POST on such a one is lost.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
-            timeout=aiohttp.ClientTimeout(total=None, connect=10))
+            timeout=aiohttp.ClientTimeout(total=None, connect=10), read_bufsize=PIECE_BYTES)
         self._process = await asyncio.create_subprocess_exec(
             *self._command, env=self._environment, start_new_session=True)
         return self
@@ -104,13 +108,14 @@ class Vllm:
         self._workers = int((await self._call("GET", "/get_world_size"))["world_size"])
         await self._call("POST", "/init_weight_transfer_engine", {"init_info": {}})
         # The first request pays for what is compiled or loaded late; no user should.
-        await self.generate(GenerateRequest(
-            request_id="warm-up", prompt_tokens=[1], max_tokens=2, temperature=1.0, seed=0, cache_salt="warm-up"))
+        async for _ in self.generate(GenerateRequest(
+                request_id="warm-up", prompt_tokens=[1], max_tokens=2, temperature=1.0, seed=0, cache_salt="warm-up")):
+            pass
 
-    async def generate(self, request: GenerateRequest) -> GenerateResponse:
-        """Sample the rest of a completion. Raises VllmError, AbortedError."""
-        answer = await self._call("POST", "/inference/v1/generate", {
-            "request_id": request.request_id,
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateChunk, None]:
+        """Sample the rest of a completion, piece by piece. Only the last has versions. Raises VllmError, AbortedError."""
+        body = {
+            "request_id": request.request_id, "stream": True,
             "token_ids": [*request.prompt_tokens, *request.prefix_tokens],
             "cache_salt": request.cache_salt,
             "sampling_params": {
@@ -119,8 +124,21 @@ class Vllm:
                 "stop_token_ids": request.stop_token_ids,
                 # Zero more than the sampled token's own.
                 "logprobs": 0,
-            }}, seconds=None)
-        return response(answer["choices"][0])
+                "stream_interval": request.stream_tokens,
+            }}
+        async with self._answer("POST", "/inference/v1/generate", body, seconds=None) as answer:
+            async for line in answer.content:
+                if line.startswith(EVENT + b"{"):
+                    yield chunk(json.loads(line.removeprefix(EVENT)))
+
+    async def logprobs(self, tokens: list[int], salt: str) -> list[float]:
+        """Log-probability of each token but the first. `salt`: one that was never used. Raises VllmError."""
+        found = await self._call("POST", "/inference/v1/generate", {
+            "request_id": f"probe-{salt}", "token_ids": tokens, "cache_salt": f"probe-{salt}",
+            "sampling_params": {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}})
+        # One entry a token: what vLLM might add for the likeliest tokens is not this one.
+        return [float(entry[str(token)]["logprob"]) for token, entry in
+                zip(tokens[1:], found["prompt_logprobs"][1:], strict=True)]
 
     async def update(self, folder: Path, version: int) -> float:
         """Load the folder while requests go on; the seconds in which none advanced. Raises VllmError.
@@ -154,23 +172,33 @@ class Vllm:
 
     async def _call(self, method: str, path: str, body: dict[str, Any] | None = None,
                     seconds: float | None = CONTROL_SECONDS) -> dict[str, Any]:
+        async with self._answer(method, path, body, seconds) as answer:
+            found: dict[str, Any] = await answer.json()
+            return found
+
+    @contextlib.asynccontextmanager
+    async def _answer(self, method: str, path: str, body: dict[str, Any] | None,
+                      seconds: float | None) -> AsyncIterator[aiohttp.ClientResponse]:
         try:
             async with self._session.request(method, f"{self._url}{path}", json=body if method == "GET" else body or {},
                                              timeout=aiohttp.ClientTimeout(total=seconds, connect=10)) as answer:
                 if answer.status != 200:
                     raise VllmError(answer.status, f"vLLM {path}: HTTP {answer.status}: {(await answer.text())[:1000]}")
-                found: dict[str, Any] = await answer.json()
-                return found
+                yield answer
         except (aiohttp.ClientError, TimeoutError) as error:
             raise VllmError(0, f"vLLM {path}: no answer: {type(error).__name__} {error}") from None
 
 
-def response(choice: Mapping[str, Any]) -> GenerateResponse:
-    """vLLM's choice in our words. Raises AbortedError when it is no whole completion."""
-    if choice["finish_reason"] not in ("stop", "length"):
+def chunk(event: Mapping[str, Any]) -> GenerateChunk:
+    """An event of vLLM's in our words. Raises VllmError, and AbortedError when vLLM gives the completion up."""
+    if "choices" not in event:
+        error = event.get("error", {})
+        raise VllmError(int(error.get("code") or 0), f"vLLM ended a request: {error.get('message', event)}")
+    choice = event["choices"][0]
+    if choice["finish_reason"] not in (None, "stop", "length"):
         raise AbortedError(f"vLLM ended a request with {choice['finish_reason']!r}; expected stop or length")
     logprobs = [found["logprob"] for found in choice["logprobs"]["content"]]
-    return GenerateResponse(
+    return GenerateChunk(
         tokens=choice["token_ids"],
         logprobs=[float("nan") if value <= UNKNOWN_LOGPROB else value for value in logprobs],
         versions=[(int(span["version"]) if span["version"].isdecimal() else 0, span["end"] - span["start"])

@@ -11,6 +11,8 @@ import logging
 import time
 from collections.abc import Callable
 
+import torch
+
 from magistral_api.config import TOKEN_PATH
 from magistral_api.run import RL
 from magistral_workloads.checkpoints import newest
@@ -18,13 +20,15 @@ from magistral_workloads.contracts import PolicyPublished
 from magistral_workloads.progress import UserFault
 from magistral_workloads.training.checkpointing import Checkpoints, resume
 from magistral_workloads.training.curve import record
+from magistral_workloads.training.engine import Engine
 from magistral_workloads.training.group import Group
-from magistral_workloads.training.model import save
+from magistral_workloads.training.model import Microbatch, save
 from magistral_workloads.training.process import Process, StoppedEarly, run_process, said
 from magistral_workloads.training.rendezvous import StopError
 from magistral_workloads.training.rl import train_step
 from magistral_workloads.transport.rollouts import Share
 from magistral_workloads.transport.rollouts.client import Conductor, ConductorError
+from magistral_workloads.transport.weights.probe import TOLERANCE, Probe, fixed_tokens, write
 from magistral_workloads.transport.weights.store import publish, retain
 
 log = logging.getLogger("trainer")
@@ -105,10 +109,11 @@ class Trainer:
         return share
 
     def _publish(self, step: int) -> None:
-        weights = self._engine.full_weights()
+        weights, probe = self._engine.full_weights(), probed(self._engine)
 
         def work() -> None:
             save(self._engine.policy, weights, self._start.model, self._model)
+            write(self._model, probe)
             began = time.monotonic()
             uri, digest = publish(self._store, self._uid, step, self._model, nonce=self._checkpoints.nonce)
             self._metrics["publishSeconds"] = time.monotonic() - began
@@ -144,6 +149,14 @@ class Trainer:
     def _first(self, work: Callable[[], None]) -> None:
         if self._group.rank == 0:
             work()
+
+
+def probed(engine: Engine) -> Probe:
+    """What generators are to find once they hold the weights as they are now. All ranks together."""
+    config, dtype = engine.policy.model.config, str(next(engine.policy.parameters()).dtype).removeprefix("torch.")
+    tokens = fixed_tokens(config.vocab_size)
+    logprobs = engine.logprobs(Microbatch.of([torch.tensor(tokens)], [1]))
+    return Probe(tokens=tokens, logprobs=logprobs, tolerance=TOLERANCE[dtype])
 
 
 if __name__ == "__main__":
