@@ -115,9 +115,7 @@ class Course:
         for stage in PARADIGM_STAGES[paradigm]:
             self.until_runs(stage)
             if stage in MIDWAY:
-                self.ns.report(stage, "Running", step=MIDWAY[stage], totalSteps=40, checkpoints=[
-                    {"step": MIDWAY[stage], "digest": DIGEST, "uri": f"s3://magistral/x/{MIDWAY[stage]}", "sizeBytes": 1}])
-                self.ns.until_run(lambda status, stage=stage: status["progress"] == f"{stage} {MIDWAY[stage]}/40")  # type: ignore[misc]
+                self.commit(stage, MIDWAY[stage])
             self.rest()
             life.states[stage] = state(self.ns)
             with telling(self.proxy):
@@ -134,6 +132,12 @@ class Course:
         roles = self.ns.until_stage(stage)["status"].get("roles", [])
         wanted = sum(one["desired"] for one in roles) + JOB_PODS.get(stage, 1)
         eventually(lambda: self._all_run(wanted), f"{wanted} pods in stage {stage}")
+
+    def commit(self, stage: str, step: int) -> None:
+        """The stage reports a checkpoint and goes on, and the operator has heard of it."""
+        self.ns.report(stage, "Running", step=step, totalSteps=40, checkpoints=[
+            {"step": step, "digest": DIGEST, "uri": f"s3://magistral/x/{step}", "sizeBytes": 1}])
+        self.ns.until_run(lambda status: status["progress"] == f"{stage} {step}/40")
 
     def succeed(self, stage: str) -> None:
         """The stage reports its success; the pods of its Job end."""
