@@ -1,7 +1,7 @@
 """Real parts for every suite: an S3 server, a Kubernetes control plane. Started once a session, when a test asks."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from minio import Minio
@@ -38,3 +38,12 @@ def control_plane() -> Iterator[planes.ControlPlane]:
     """etcd and kube-apiserver; no controllers."""
     with planes.control_plane() as plane:
         yield plane
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Print a figure past pytest's capture."""
+    def say(figure: str) -> None:
+        with capsys.disabled():
+            print(f"\n{figure}")
+    return say

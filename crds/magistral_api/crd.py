@@ -79,7 +79,7 @@ def _inline(node: Schema, definitions: dict[str, Schema]) -> Schema:
 
 def _crd(kind: str, plural: str, scope: str, short: list[str], spec: type[BaseModel],
          status: type[BaseModel] | None, columns: list[tuple[str, str, str, int]],
-         rules: list[base.Cel] | None = None) -> dict[str, Any]:
+         rules: list[base.Cel] | None = None, scale: Schema | None = None) -> dict[str, Any]:
     properties: Schema = {
         "apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"},
         "spec": structural(spec),
@@ -104,11 +104,7 @@ def _crd(kind: str, plural: str, scope: str, short: list[str], spec: type[BaseMo
         ],
     }
     if status is not None:
-        version["subresources"] = {"status": {}}
-    if status is RunStatus:
-        version["subresources"]["scale"] = {
-            "specReplicasPath": ".spec.rl.generators", "statusReplicasPath": ".status.scale.replicas",
-            "labelSelectorPath": ".status.scale.selector"}
+        version["subresources"] = {"status": {}} | ({"scale": scale} if scale else {})
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -144,7 +140,9 @@ def crds() -> dict[str, dict[str, Any]]:
             [base.Cel("size(self.metadata.name) <= 40",
                       "metadata.name must have at most 40 characters: names of child objects are made from it"),
              base.Cel("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-                      "metadata.name must be a DNS label that begins with a letter: Services are named after it")]),
+                      "metadata.name must be a DNS label that begins with a letter: Services are named after it")],
+            scale={"specReplicasPath": ".spec.rl.generators", "statusReplicasPath": ".status.scale.replicas",
+                   "labelSelectorPath": ".status.scale.selector"}),
         "magistralruntimes.yaml": _crd(
             "MagistralRuntime", "magistralruntimes", "Cluster", ["mrt"], MagistralRuntimeSpec, None,
             [("Device", ".spec.device", "string", 0), ("Store", ".spec.storage.endpoint", "string", 0),

@@ -51,16 +51,17 @@ def _one(case: Case, plan: Plan, manifest: Manifest) -> None:
     live, kind = case.observed.children.get(key_of(manifest)), manifest["kind"]
     if kind in WORKLOAD_NAMES:
         manifest = annotated(manifest, constants.ANNOTATION_TEMPLATE, _made_from(manifest))
+    in_the_way = live is not None and _must_go_first(case, live, manifest)
     if live is None:
         plan.apply.append(stamped(manifest))
     elif _ending(live):
         case.wake_in(_RETRY_S)
-    elif _must_go_first(case, live, manifest):
+    elif in_the_way:
         plan.delete.append(_deletion(live))
         case.wake_in(_RETRY_S)
     elif kind != "Job" or not _template_differs(live, manifest):
         _update(case, plan, live, manifest)
-    if kind == "Checkpoint" and not (live and _must_go_first(case, live, manifest)):
+    if kind == "Checkpoint" and not in_the_way:
         _ready(case, plan, live or {}, manifest)
 
 

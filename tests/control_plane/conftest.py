@@ -13,7 +13,7 @@ import yaml
 from dev.cluster import audit
 from dev.cluster import control_plane as planes
 from magistral_operator import kinds
-from tests.control_plane.cluster import Api, Manifest, Namespace, Operator, Tell, namespace
+from tests.control_plane.cluster import Api, Manifest, Namespace, Operator, namespace
 
 CRDS = Path(__file__).parents[2] / "crds"
 USER, QUEUEING_USER, CONFINED_USER = "magistral-operator", "queueing", "confined"
@@ -121,15 +121,6 @@ def standby(kubeconfig: Path, tmp_path: Path) -> Iterator[Operator]:
     second.start()
     yield second
     assert second.terminate() == 0
-
-
-@pytest.fixture
-def tell(capsys: pytest.CaptureFixture[str]) -> Tell:
-    """Print a figure past pytest's capture."""
-    def say(figure: str) -> None:
-        with capsys.disabled():
-            print(f"\n{figure}")
-    return say
 
 
 @pytest.fixture

@@ -1,9 +1,14 @@
 """Bodies of the HTTP routes between conductor, trainers, generators and verifiers (docs/architecture.md)."""
 
+from typing import Final
+
 from pydantic import Field
 
 from magistral_api.base import ApiModel, Metrics
 from magistral_api.problems import Outcome, Problem, RewardParts
+
+PIECE_BYTES: Final = 64 << 20
+"""Limit of one piece of a completion. Pieces grow where the reader is slow; this is more than any whole completion."""
 
 
 class GenerateRequest(ApiModel):

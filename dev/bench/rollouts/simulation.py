@@ -31,7 +31,7 @@ from magistral_workloads.conductor.fleet import Fleet
 from magistral_workloads.conductor.generator import Generator
 from magistral_workloads.conductor.ledger import Ledger, StepSummary, summarise
 from magistral_workloads.conductor.order import PromptOrder
-from magistral_workloads.conductor.rollouts import InFlight, Rollouts
+from magistral_workloads.conductor.rollouts import InFlight, Rollouts, most_in_flight, most_waiting
 from magistral_workloads.conductor.sampler import Sampler
 from magistral_workloads.conductor.shelf import Shelf
 from magistral_workloads.conductor.tokens import Tokens
@@ -79,7 +79,7 @@ class Plan:
     @property
     def generated_per_s(self) -> float:
         """Tokens a second of all generators when as much is in flight as may be."""
-        requests = self.rl.async_ratio * self.rl.batch_size
+        requests = most_in_flight(self.rl)
         return requests * self.single / (1 + requests / self.generators / self.half)
 
 
@@ -199,7 +199,7 @@ class Simulation:
         plan, rl = self.plan, self.plan.rl
         problems = [Problem(id=f"p{number}", kind="maths", prompt="?", answer="1") for number in range(4096)]
         shelf = Shelf(cast(Ledger, _Ledger()), [], 0)
-        in_flight = InFlight(int(rl.async_ratio * rl.batch_size))
+        in_flight = InFlight(most_in_flight(rl))
 
         async def resolve() -> set[str]:
             return {f"http://generator-{number}" for number in range(plan.generators)}
@@ -256,21 +256,16 @@ class Simulation:
     def _sum_up(self) -> None:
         found, rl = self.outcome, self.plan.rl
         # Before the pipeline is full, and once the last groups have begun, some are idle for want of work.
-        last = len(self._marks) - math.ceil(rl.async_ratio) - shelf_limit(rl) - 1
+        last = len(self._marks) - math.ceil(rl.async_ratio) - most_waiting(rl) - 1
         (began, waited, generated), (ended, all_waited, all_generated) = self._marks[2], self._marks[last]
         span, steps = ended - began, last - 2
         found.steps, found.step_s = len(self._marks), span / steps
         found.trainer_idle = (all_waited - waited) / span
-        found.generator_idle = 1 - (all_generated - generated) / span / int(rl.async_ratio * rl.batch_size)
+        found.generator_idle = 1 - (all_generated - generated) / span / most_in_flight(rl)
         found.staleness_mean = self._ages.value
         found.length_ratio = self._trained.value / self._sampled.value
         found.length_ratio_discarding = self._fresh.value / self._sampled.value
         found.discarded = 1 - self._fresh.count / self._trained.count
-
-
-def shelf_limit(rl: RL) -> int:
-    """Full batches that may wait."""
-    return max(1, rl.max_staleness)
 
 
 def simulate(plan: Plan) -> Outcome:

@@ -30,10 +30,10 @@ def wanted(case: Case) -> dict[str, int]:
 def report(case: Case) -> None:
     """Bring status.roles up to date. Said again with the same pods, it changes nothing."""
     before = {role.name: role for role in case.status.roles}
+    pods_of = {name: _pods(case, name) for name in ROLES}
     case.status.roles = []
     for name, desired in wanted(case).items():
-        role = before.get(name) or RoleStatus(name=name)
-        found = _pods(case, name)
+        role, found = before.get(name) or RoleStatus(name=name), pods_of[name]
         role.desired = desired
         role.ready = sum(pods.ready(pod) for pod in found)
         if not desired or suspend.lets_go(case, name):
@@ -47,7 +47,7 @@ def report(case: Case) -> None:
             case.status.roles.append(role)
     if case.run.spec.rl:
         case.status.scale = ScaleStatus(
-            replicas=sum(pods.live(pod) for pod in _pods(case, "generator")),
+            replicas=sum(pods.live(pod) for pod in pods_of["generator"]),
             selector=",".join(f"{key}={value}" for key, value in selector(case, role="generator").items()))
 
 

@@ -18,7 +18,7 @@ import aiohttp
 
 from magistral_workloads.conductor.completion import Completion
 from magistral_workloads.conductor.generator import Failed, Generator
-from magistral_workloads.contracts import GenerateRequest, WeightsRequest
+from magistral_workloads.contracts import PIECE_BYTES, GenerateRequest, WeightsRequest
 
 RESOLVE_SECONDS: Final = 1.0
 STATUS_SECONDS: Final = 2.0
@@ -26,8 +26,6 @@ LOST_AFTER: Final = 3
 """Failures in a row after which a generator's requests are taken from it."""
 ATTEMPTS: Final = 20
 """Generators that one request is tried on."""
-PIECE_BYTES: Final = 64 << 20
-"""Limit of one piece of an answer. Pieces grow where the reader is slow; this is more than any whole completion."""
 
 Maker = Callable[[str, int], Generator]
 """A generator from its base URL and the number of updates given so far."""

@@ -14,6 +14,16 @@ from magistral_workloads.conductor.sampler import Sampler
 from magistral_workloads.conductor.shelf import Shelf
 
 
+def most_in_flight(rl: RL) -> int:
+    """Completions that are generated or graded at a time."""
+    return int(rl.async_ratio * rl.batch_size)
+
+
+def most_waiting(rl: RL) -> int:
+    """Full batches that may wait for the trainers."""
+    return max(1, rl.max_staleness)
+
+
 class InFlight:
     """Completions that are being generated or graded, at most `limit` and never less than one group's worth."""
 
@@ -91,7 +101,7 @@ class Rollouts:
             await self._ended.wait()
 
     async def _room_for_a_group(self) -> None:
-        limit = max(1, self.rl.max_staleness)
+        limit = most_waiting(self.rl)
         while True:
             await self.shelf.room(limit)
             await self.in_flight.admit(self.rl.group_size)

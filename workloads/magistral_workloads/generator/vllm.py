@@ -16,15 +16,13 @@ from typing import Any, Final
 
 import aiohttp
 
-from magistral_workloads.contracts import GenerateChunk, GenerateRequest
+from magistral_workloads.contracts import PIECE_BYTES, GenerateChunk, GenerateRequest
 from magistral_workloads.generator.plugin import BACKEND
 
 LOOPBACK: Final = "127.0.0.1"
 CONTROL_SECONDS: Final = 300.0
 """Limit of one call that changes or asks vLLM's state; a reload of a large model from disk is the longest."""
 STOP_SECONDS: Final = 3.0
-PIECE_BYTES: Final = 64 << 20
-"""Limit of one piece of an answer; more than any whole completion."""
 EVENT: Final = b"data: "
 """Begins a line of a server-sent event."""
 UNKNOWN_LOGPROB: Final = -9999.0

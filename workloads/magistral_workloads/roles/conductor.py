@@ -20,7 +20,7 @@ from magistral_workloads.conductor.ledger import Ledger
 from magistral_workloads.conductor.order import PromptOrder
 from magistral_workloads.conductor.published import current_policy, resume
 from magistral_workloads.conductor.reporting import Reporting
-from magistral_workloads.conductor.rollouts import InFlight, Rollouts
+from magistral_workloads.conductor.rollouts import InFlight, Rollouts, most_in_flight
 from magistral_workloads.conductor.sampler import Sampler
 from magistral_workloads.conductor.server import Server
 from magistral_workloads.conductor.setting import read_problems, settings
@@ -75,7 +75,7 @@ async def _until_done(config: StageConfig, reporter: Reporter, store: ObjectStor
     policy = await asyncio.to_thread(current_policy, store, config)
     ledger = Ledger(store, config.run_uid)
     shelf = Shelf(ledger, await asyncio.to_thread(ledger.summaries), policy.version)
-    in_flight = InFlight(int(rl.async_ratio * rl.batch_size))
+    in_flight = InFlight(most_in_flight(rl))
     shape = Shape(rl.batch_size, rl.group_size, rl.trainers * config.processes_per_pod, seed)
     async with AsyncExitStack() as stack:
         generators = await stack.enter_async_context(fleet(bearer(place.token), place.resolve))

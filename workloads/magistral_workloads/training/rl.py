@@ -44,7 +44,7 @@ def collate(share: Share, capacity: int) -> list[Part]:
 def train_step(engine: Engine, share: Share, rl: RL) -> dict[str, float]:
     """The optimiser step of `share.step`, all ranks together; metrics of the whole batch, the same on every rank."""
     parts = collate(share, rl.microbatch_tokens)
-    sums = _known_before(share, rl.microbatch_tokens)
+    sums = _known_before(share, rl.microbatch_tokens, len(parts))
 
     def loss(index: int, logprobs: Tensor, entropy: Tensor) -> Tensor:
         part, device = parts[index], logprobs.device
@@ -64,7 +64,7 @@ def train_step(engine: Engine, share: Share, rl: RL) -> dict[str, float]:
     return metrics if norm is None else metrics | {"gradNorm": norm}
 
 
-def _known_before(share: Share, capacity: int) -> dict[str, float]:
+def _known_before(share: Share, capacity: int, parts: int) -> dict[str, float]:
     """What adds up over ranks and needs no model. Loss terms start at zero, so that all ranks name the same sums."""
     lengths = share.lengths.tolist()
     ages = (share.step - 1 - share.versions) * share.completion_lengths
@@ -72,13 +72,13 @@ def _known_before(share: Share, capacity: int) -> dict[str, float]:
     return dict.fromkeys(("loss", "tokens", "dropped", "clipped", "ratio", "entropy"), 0.0) | {
         "sequences": float(len(lengths)), "reward": float(share.rewards.sum()),
         "completion": float(share.completion_lengths.sum()), "age": float(ages.sum()), "real": float(sum(lengths)),
-        "room": float(capacity * len(greedy(lengths, capacity))),
+        "room": float(capacity * parts),
         "room_in_order": float(capacity * len(in_order(lengths, capacity)))}
 
 
 def _metrics(sums: Mapping[str, float]) -> dict[str, float]:
-    """`staleness`: policy versions between sampling and training, mean over tokens. `fill`: how full
-    microbatches are; `fillInOrder`: what it were without sorting by length.
+    """`staleness`: policy versions between sampling and training, mean over tokens. `fill`: how full microbatches are;
+    `fillInOrder`: what it were without sorting by length.
     """
     sequences, completion = max(sums["sequences"], 1.0), max(sums["completion"], 1.0)
     return means(sums) | {
