@@ -4,7 +4,7 @@ import json
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
@@ -49,7 +49,7 @@ def store(cluster: Cluster) -> Iterator[ObjectStore]:
         yield ObjectStore(storage, access.access_key, access.secret_key, owner="the demo's store")
 
 
-def placed(name: str, **pods: dict[str, object]) -> dict[str, object]:
+def placed(name: str, **pods: Mapping[str, object]) -> dict[str, object]:
     """The demo's runtime under another name, with `pod` of some roles; what hangs on a lost node is removed by force."""
     document = runtime(name)
     spec = document["spec"]

@@ -7,22 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import yaml
 
-from dev.demo import install
 from dev.demo.watch import condition
 from dev.kubectl import Cluster, CommandFailed
-from tests.cluster.conftest import NAMESPACE, RUNTIME, runtime
+from tests.cluster.conftest import NAMESPACE, runtime
+from tests.cluster.teacher import teacher
 
 Change = Callable[[dict[str, Any]], None]
-
-
-def run(name: str) -> dict[str, Any]:
-    """The demo's teacher under another name."""
-    document: dict[str, Any] = yaml.safe_load((install.EXAMPLES / "teacher.yaml").read_text())
-    document["metadata"]["name"] = name
-    document["spec"]["runtimeRef"]["name"] = RUNTIME
-    return document
 
 
 @dataclass(frozen=True)
@@ -87,7 +78,7 @@ TOLD = {
 
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED.keys())
 def test_the_api_server_refuses_it_and_says_why(cluster: Cluster, case: Refused) -> None:
-    document = run("refused")
+    document = teacher("refused")
     case.change(document)
     with pytest.raises(CommandFailed) as error:
         cluster.apply(json.dumps(document), NAMESPACE)
@@ -100,7 +91,7 @@ def test_the_api_server_refuses_it_and_says_why(cluster: Cluster, case: Refused)
 @pytest.mark.parametrize("number, case", list(enumerate(TOLD.values())), ids=list(TOLD.keys()))
 def test_a_condition_tells_it_and_nothing_is_left_after_delete(cluster: Cluster, number: int, case: Told) -> None:
     name = f"told-{number}"
-    document = run(name)
+    document = teacher(name)
     if case.storage is not None:
         cluster.apply(json.dumps(runtime(name, **case.storage)), NAMESPACE)
         document["spec"]["runtimeRef"]["name"] = name

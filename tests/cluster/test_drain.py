@@ -5,17 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-import yaml
 
-from dev.demo import install
-from dev.demo.watch import Clock, follow
+from dev.demo.watch import Clock
 from dev.kubectl import Cluster
 from magistral_api import names
 from magistral_workloads.checkpoints import newest
-from magistral_workloads.training.curve import curve
 from tests.cluster.conftest import HOSTNAME, NAMESPACE, SPREAD, placed, store
-from tests.cluster.test_survival import LIMIT, wait_until
-from tests.cluster.test_suspend import step
+from tests.cluster.teacher import apply_teacher, delete, recorded, step, until_done, wait_until
 
 STEPS = 8
 ROLES = ("trainer", "generator", "verifier")
@@ -52,12 +48,8 @@ def test_a_drain_takes_one_trainer_at_a_time_after_a_checkpoint_and_each_step_is
         cluster: Cluster, second_node: str) -> None:
     name, there = "nomad", prefers(second_node)
     cluster.apply(json.dumps(placed(name, trainer=there, worker=there, generator=SPREAD, verifier=SPREAD)), NAMESPACE)
-    document: dict[str, Any] = yaml.safe_load((install.EXAMPLES / "teacher.yaml").read_text())
-    document["metadata"]["name"] = document["spec"]["runtimeRef"]["name"] = name
     # No checkpoint is planned before the end: what is there after the drain was made for it.
-    document["spec"]["rl"] |= {"steps": STEPS, "checkpointEvery": STEPS}
-    document["spec"]["evaluation"]["suites"][0] |= {"limit": 4, "runs": 1}
-    cluster.apply(json.dumps(document), NAMESPACE)
+    apply_teacher(cluster, name, steps=STEPS, checkpoint_every=STEPS, runtime=name, suite_limit=4)
     wait_until(cluster, name, lambda run: step(run) >= 3)
     uid = (cluster.get("magistralrun", name, NAMESPACE) or {})["metadata"]["uid"]
     on_it = {role: sum(pod["spec"].get("nodeName") == second_node for pod in some)
@@ -75,19 +67,17 @@ def test_a_drain_takes_one_trainer_at_a_time_after_a_checkpoint_and_each_step_is
     worst = {key: (max if key == "trainers going" else min)(look[key] for look in looks) for key in looks[0]}
     print(f"  worst of {len(looks)} looks: {worst}")
     assert worst == {"trainers going": 1, "generators ready": 1, "verifiers ready": 1}
+    before = recorded(cluster, uid)
     with store(cluster) as opened:
-        before, checkpoint = curve(opened, uid, "rl"), newest(opened, uid, "rl")
+        checkpoint = newest(opened, uid, "rl")
     assert checkpoint is not None
     print(f"  drained at step {before[-1].step}, newest checkpoint: step {checkpoint.manifest.step}")
     assert 3 <= before[-1].step == checkpoint.manifest.step < STEPS
 
-    follow(cluster, NAMESPACE, [name], lambda text: print(f"  {text}", flush=True), LIMIT)
-    with store(cluster) as opened:
-        after = curve(opened, uid, "rl")
+    run, after = until_done(cluster, name), recorded(cluster, uid)
     assert [one.step for one in after] == list(range(1, STEPS + 1))
     # A step's figures say how long it took: the same figures are the same training.
     assert after[:len(before)] == before
-    run = cluster.get("magistralrun", name, NAMESPACE) or {}
     assert {role["name"]: role["restarts"] for role in run["status"]["roles"]}["trainer"] == 0
-    cluster.kubectl("-n", NAMESPACE, "delete", "magistralrun", name, "--cascade=foreground", "--timeout=60s")
+    delete(cluster, name)
     cluster.kubectl("delete", "magistralruntime", name)

@@ -5,15 +5,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import yaml
 
-from dev.demo import install
-from dev.demo.watch import follow
 from dev.kubectl import Cluster
 from magistral_api import names
 from tests.cluster.conftest import HOSTNAME, NAMESPACE, SPREAD, module, placed
-from tests.cluster.test_survival import LIMIT, progress, wait_until
-from tests.cluster.test_suspend import recorded, step
+from tests.cluster.teacher import apply_teacher, delete, progress, recorded, step, until_done, wait_until
 
 STEPS = 8
 
@@ -28,12 +24,8 @@ def trainers(cluster: Cluster, name: str) -> list[dict[str, Any]]:
 def test_a_trainer_of_a_lost_node_is_replaced_on_another_and_the_run_ends_ready(cluster: Cluster, second_node: str) -> None:
     name, first = "castaway", {"nodeSelector": {HOSTNAME: "node-0"}}
     cluster.apply(json.dumps(placed(name, trainer=SPREAD, worker=first, generator=first, verifier=first)), NAMESPACE)
-    document: dict[str, Any] = yaml.safe_load((install.EXAMPLES / "teacher.yaml").read_text())
-    document["metadata"]["name"] = document["spec"]["runtimeRef"]["name"] = name
-    document["spec"]["rl"] |= {"steps": STEPS, "checkpointEvery": 2}
-    document["spec"]["evaluation"]["suites"][0] |= {"limit": 4, "runs": 1}
-    document["spec"]["failurePolicy"] = {"hostExclusion": {"failures": 1}}
-    cluster.apply(json.dumps(document), NAMESPACE)
+    apply_teacher(cluster, name, steps=STEPS, checkpoint_every=2, runtime=name, suite_limit=4,
+                  failurePolicy={"hostExclusion": {"failures": 1}})
     wait_until(cluster, name, lambda run: step(run) >= 3)
     before = {pod["spec"]["nodeName"]: pod["metadata"] for pod in trainers(cluster, name)}
     assert before.keys() == {"node-0", second_node}
@@ -51,14 +43,13 @@ def test_a_trainer_of_a_lost_node_is_replaced_on_another_and_the_run_ends_ready(
     print(f"\n  {before[second_node]['name']} was lost with {second_node}; {new[0]['metadata']['name']} was created for "
           f"{new[0]['spec']['nodeName']} {(created - lost).total_seconds():.0f} s after the loss")
     assert {pod["spec"]["nodeName"] for pod in new} == {"node-0"}
-    follow(cluster, NAMESPACE, [name], lambda text: print(f"  {text}", flush=True), LIMIT)
+    run = until_done(cluster, name)
 
-    run = cluster.get("magistralrun", name, NAMESPACE) or {}
     stage = next(stage for stage in run["status"]["stages"] if stage["name"] == "rl")
     print(f"  excluded: {run['status'].get('excludedNodes')}\n  stage rl: {stage}")
     assert [node["name"] for node in run["status"]["excludedNodes"]] == [second_node]
     assert (stage.get("restarts", 0), stage["infrastructureRestarts"]) == (0, 1)
     assert progress(cluster, name).step == STEPS
     assert [one.step for one in recorded(cluster, run["metadata"]["uid"])] == list(range(1, STEPS + 1))
-    cluster.kubectl("-n", NAMESPACE, "delete", "magistralrun", name, "--cascade=foreground", "--timeout=60s")
+    delete(cluster, name)
     cluster.kubectl("delete", "magistralruntime", name)
