@@ -5,6 +5,7 @@ decided by `reconcile` from a snapshot of what the API server last said (store.p
 """
 
 import asyncio
+import gc
 import logging
 from typing import Any
 
@@ -68,6 +69,8 @@ def _watch(kind: Kind) -> None:
 
 def main() -> None:
     """Run until SIGTERM."""
+    # What JSON makes has no cycles, and looking for some in it took more time than reading it.
+    gc.set_threshold(50_000)
     settings = Settings.load()
     kopf.configure(log_format=kopf.LogFormat.PLAIN)
     logging.getLogger().setLevel(settings.log_level)

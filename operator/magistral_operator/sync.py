@@ -5,6 +5,7 @@ versions of everything (metadata only) and reads what differs.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from functools import partial
@@ -36,9 +37,7 @@ class Sync:
 
     async def fill(self) -> None:
         """Read everything. Raises ApiError, which names the kind."""
-        for kind in self._kinds:
-            for scope in self._scopes(kind):
-                await self._read(kind, scope)
+        await self._read((kind, scope) for kind in self._kinds for scope in self._scopes(kind))
 
     async def sweep(self) -> int:
         """Repair what differs from the API server; returns how many objects did. Raises ApiError."""
@@ -52,14 +51,19 @@ class Sync:
         for ref, uid in lost:
             self._gone(kind, ref, uid)
         missed = [ref for ref, version in there.items() if ref not in known or known[ref][0] < version]
-        for namespace in sorted({ref.namespace for ref in missed}):
-            await self._read(kind, namespace or None)
+        await self._read((kind, namespace or None) for namespace in sorted({ref.namespace for ref in missed}))
         return len(lost) + len(missed)
 
-    async def _read(self, kind: Kind, scope: str | None) -> None:
-        page: Page | None = None
-        while page is None or page.following:
-            page = await self._page(kind, scope, page)
+    async def _read(self, lists: Iterable[tuple[Kind, str | None]]) -> None:
+        """Take in whole lists. The API server makes the next page while this one is taken in."""
+        left: deque[tuple[Kind, str | None, Page | None]] = deque((kind, scope, None) for kind, scope in lists)
+        asked = asyncio.create_task(self._page(*left[0])) if left else None
+        while asked:
+            (kind, scope, _), page = left.popleft(), await asked
+            if page.following:
+                left.appendleft((kind, scope, page))
+            asked = asyncio.create_task(self._page(*left[0])) if left else None
+            await asyncio.sleep(0)  # Lets the task send its request.
             for item in page.items:
                 self._heard(kind, item)
 
