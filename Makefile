@@ -45,7 +45,7 @@ cluster-status: venv  ## What runs
 images: venv  ## Build the images
 	@$(PYTHON_BIN)/python -m dev.images build
 
-bench-control-plane: venv  ## Ours beside Kubeflow Trainer + JobSet: N=1000 REST=600 (s) STAGE=preflight,rl ONLY=ours,kubeflow
+bench-control-plane: venv  ## Ours beside Kubeflow Trainer + JobSet: N=1000 REST=600 (s) STAGE=preflight,curate,rl ONLY=ours,kubeflow
 	@$(PYTHON_BIN)/python -m dev.bench.control_plane --runs $(or $(N),1000) --rest $(or $(REST),600) \
 	  $(if $(STAGE),--stage $(STAGE)) $(if $(ONLY),--only $(ONLY))
 

@@ -61,7 +61,7 @@ class Curation(ApiModel):
     """Teacher traces to SFT data (section 5.3): correct only, early steps out, capped, upsampled, mixed."""
 
     teacher: Teacher
-    exclude_steps: ExcludeSteps = Field(default_factory=ExcludeSteps)
+    exclude_steps: ExcludeSteps = ExcludeSteps()
     max_generations_per_problem: int = Field(4, ge=1, le=1024)
     upsample_low_pass_rates: bool = Field(
         True, description="Repeat problems with a lower pass rate: weight = 1 + (1 - pass rate)."
@@ -85,6 +85,12 @@ class Optimizer(ApiModel):
     max_grad_norm: float = Field(1.0, gt=0)
 
 
+class RLOptimizer(Optimizer):
+    """The same with smaller steps, also where only another field is given."""
+
+    learning_rate: float = Field(1e-6, gt=0, le=1)
+
+
 class SFT(ApiModel):
     """Supervised fine-tuning on the curated traces (section 5.3: 4 epochs, best checkpoint kept)."""
 
@@ -92,10 +98,10 @@ class SFT(ApiModel):
     batch_size: int = Field(64, ge=1, le=1048576, description="Sequences per optimiser step, all workers together.")
     max_tokens: int = Field(32768, ge=16, description="Longer rows are left out, and counted.")
     microbatch_tokens: int = Field(32768, ge=16, description="Tokens per forward pass of one process.")
-    optimizer: Optimizer = Field(default_factory=Optimizer)
+    optimizer: Optimizer = Optimizer()
     zero_stage: ZeroStage = 2
     workers: int = Field(1, ge=1, le=1024, description="Pods of the SFT Job.")
-    selection: Selection = Field(default_factory=Selection)
+    selection: Selection = Selection()
 
     cel: ClassVar[tuple[Cel, ...]] = (
         Cel("self.batchSize % self.workers == 0",
@@ -127,7 +133,7 @@ class RL(ApiModel):
     async_ratio: float = Field(2.0, gt=0, le=16, description="Sequences in flight / batchSize (paper: at most 2).")
     max_staleness: int = Field(4, ge=0, le=64, description="Finished batches waiting before admission stops.")
     microbatch_tokens: int = Field(40960, ge=16, description="Tokens per forward pass of one trainer process.")
-    optimizer: Optimizer = Field(default_factory=lambda: Optimizer(learning_rate=1e-6))
+    optimizer: RLOptimizer = RLOptimizer()
     zero_stage: ZeroStage = 2
     checkpoint_every: int = Field(20, ge=1, description="Steps between committed checkpoints.")
     trainers: int = Field(1, ge=1, le=1024, description="Pods of the trainer StatefulSet.")
@@ -207,7 +213,7 @@ class MagistralRunSpec(ApiModel):
     rl: RL | None = None
     evaluation: Evaluation
     suspend: bool = Field(False, description="Release every pod after a checkpoint; resume goes on from it.")
-    failure_policy: FailurePolicy = Field(default_factory=FailurePolicy)
+    failure_policy: FailurePolicy = FailurePolicy()
     active_deadline: Duration | None = Field(None, description="The run fails when it takes longer than this.")
     ttl_after_finished: Duration | None = Field(None, description="The run is deleted this long after its end.")
 

@@ -37,8 +37,8 @@ class Role(ApiModel):
 
     image: str = Field(min_length=1, max_length=512)
     image_pull_policy: PullPolicy = "IfNotPresent"
-    resources: Resources = Field(default_factory=Resources)
-    pod: PodOverrides = Field(default_factory=PodOverrides)
+    resources: Resources = Resources()
+    pod: PodOverrides = PodOverrides()
     env: dict[str, str] = Field(default_factory=dict, description="Plain settings. Secrets never go here.")
     args: list[str] = Field(default_factory=list, max_length=64, description="Added to vLLM's arguments (generator).")
     max_replicas: int = Field(1024, ge=1, description="A run that asks for more is refused.")
@@ -98,7 +98,7 @@ class MagistralRuntimeSpec(ApiModel):
     checkpoint_grace_period: Duration = Field(
         "5m", description="How long a trainer that is told to end (suspend, drain, preemption) has for its step and a "
         "checkpoint. Longer than the longest step and upload.")
-    nodes: Nodes = Field(default_factory=Nodes)
+    nodes: Nodes = Nodes()
     topology: Topology | None = None
     minimum_isolation: Literal["landlock"] = Field(
         "landlock", description="A verifier that reaches less refuses to start.")

@@ -67,6 +67,9 @@ CREATED: dict[str, tuple[Kind, Manifest, Manifest, str]] = {
         "set exactly one of runRef and uri"),
     "an SFT batch is shared by its workers": (
         RUN, sft(workers=4), sft(workers=3), "sft.batchSize must be a multiple of sft.workers"),
+    "SFT selects by AIME'24 unless told otherwise": (
+        RUN, run("SFT", sft={}, evaluation={"suites": [{"name": "aime24"}]}), run("SFT", sft={}),
+        "sft.selection.suite must be one of evaluation.suites"),
     "the longest SFT row fits a microbatch": (
         RUN, sft(maxTokens=64, microbatchTokens=64), sft(maxTokens=65, microbatchTokens=64),
         "sft.maxTokens must not exceed sft.microbatchTokens"),

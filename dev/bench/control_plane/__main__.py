@@ -51,7 +51,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--more", type=int, default=100, help="objects applied one after the other, for the latencies")
     parser.add_argument("--every", type=float, default=0.1, help="seconds between those")
     parser.add_argument("--rest", type=float, default=600, help="seconds to watch at rest")
-    parser.add_argument("--stage", default="preflight,rl", help="preflight: 1 pod a run; rl: 7 pods a run")
+    parser.add_argument("--stage", default="preflight,curate,rl",
+                        help="preflight, curate: 1 pod a run; rl: 7 pods a run")
     parser.add_argument("--only", default=",".join(CONTENDERS), help=f"of {', '.join(CONTENDERS)}")
     return parser.parse_args()
 

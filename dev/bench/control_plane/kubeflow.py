@@ -21,7 +21,7 @@ TRAINER_SERVICE = {"namespace": "kubeflow-system", "name": "kubeflow-trainer-con
 JOBSET_SERVICE = {"namespace": "jobset-system", "name": "jobset-webhook-service"}
 CERTIFICATES = Path("/tmp/k8s-webhook-server/serving-certs")
 """Where Trainer looks for its certificate; it cannot be told another place."""
-PODS = {"preflight": {"node": 1}, "rl": {"node": 2, "conductor": 1, "generator": 2, "verifier": 2}}
+PODS = {"preflight": {"node": 1}, "curate": {"node": 1}, "rl": {"node": 2, "conductor": 1, "generator": 2, "verifier": 2}}
 """Pods of each replicated Job: as many as a MagistralRun has in that stage."""
 
 

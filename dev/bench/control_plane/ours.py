@@ -18,16 +18,21 @@ from magistral_api.progress import StageProgress
 from magistral_operator.kinds import CONFIG_MAP, JOB, RUN, RUNTIME, SERVICE_ACCOUNT
 
 OPERATOR = "magistral-operator"
+SFT: Manifest = {"paradigm": "SFT", "sft": {"workers": 2, "selection": {"suite": "suite"}},
+                 "curation": {"teacher": {"uri": "s3://magistral/teacher/rollouts.jsonl"}}}
+RL: Manifest = {"paradigm": "RL", "rl": {
+    "prompts": [{"uri": "s3://magistral/p.jsonl"}], "steps": 40, "batchSize": 16, "groupSize": 4, "trainers": 2, "generators": 2,
+    "verifiers": 2}}
 
 
 class Ours:
-    """`stage`: preflight (as applied), or rl: preflight is reported as done and two trainers, a conductor, two
-    generators and two verifiers run."""
+    """`stage`: preflight (as applied); curate or rl: preflight is reported as done, and one worker runs, or two
+    trainers, a conductor, two generators and two verifiers."""
 
     title = "ours"
     users: tuple[str, ...] = (OPERATOR,)
     processes: tuple[str, ...] = (OPERATOR,)
-    notes: tuple[str, ...] = ("ours: leader election on, as in the chart; in stage rl the ended pod of preflight is there too",)
+    notes: tuple[str, ...] = ("ours: leader election on, as in the chart; after stage preflight its ended pod is there too",)
     collection = RUN.path(NAMESPACE)
 
     def __init__(self, arena: Arena, stage: str) -> None:
@@ -35,7 +40,7 @@ class Ours:
 
     @classmethod
     def pods(cls, stage: str) -> tuple[Path, ...]:
-        return (Path(__file__).parent / "preflight-ends.yaml",) if stage == "rl" else ()
+        return (Path(__file__).parent / "preflight-ends.yaml",) if stage != "preflight" else ()
 
     def install(self) -> None:
         self._arena.kubectl.kubectl("apply", "-f", str(REPOSITORY / "crds"))
@@ -62,11 +67,8 @@ class Ours:
 
     def run(self, name: str) -> Manifest:
         return {"apiVersion": API_VERSION, "kind": RUN.name, "metadata": {"name": name, "namespace": NAMESPACE},
-                "spec": {"paradigm": "RL", "runtimeRef": {"name": "bench"},
-                         "baseModel": {"uri": "s3://magistral/models/base"},
-                         "evaluation": {"suites": [{"name": "suite"}]},
-                         "rl": {"prompts": [{"uri": "s3://magistral/p.jsonl"}], "steps": 40, "batchSize": 16,
-                                "groupSize": 4, "trainers": 2, "generators": 2, "verifiers": 2}}}
+                "spec": {"runtimeRef": {"name": "bench"}, "baseModel": {"uri": "s3://magistral/models/base"},
+                         "evaluation": {"suites": [{"name": "suite"}]}} | (SFT if self._stage == "curate" else RL)}
 
     def react(self, requests: Sequence[Request]) -> None:
         """Preflight's pod reports success as soon as its Job is made."""
@@ -78,7 +80,7 @@ class Ours:
         self._arena.all([
             partial(self._arena.call, "PATCH", CONFIG_MAP.path(NAMESPACE, progress_config_map(run)), patch,
                     "application/merge-patch+json")
-            for run in (job.removesuffix("-preflight") for job in jobs)])
+            for run in (job.removesuffix("-preflight") for job in jobs if job.endswith("-preflight"))])
 
     def child(self, run: str) -> str:
         return SERVICE_ACCOUNT.path(NAMESPACE, child(run, "worker"))
