@@ -6,7 +6,7 @@ python=${PYTHON:-python3.11}
 command -v "$python" >/dev/null || python=python3
 "$python" -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 13) else "magistral needs Python 3.11 or 3.12; set PYTHON=<path>")'
 
-stamp=$(cat locks/*.txt crds/pyproject.toml operator/pyproject.toml workloads/pyproject.toml dev/venv.sh dev/vllm_metadata.py dev/kubectl_binaries.py | sha256sum | cut -c1-64)
+stamp=$(cat locks/{bootstrap,dev}.txt crds/pyproject.toml operator/pyproject.toml workloads/pyproject.toml dev/venv.sh dev/vllm_metadata.py dev/kubectl_binaries.py | sha256sum | cut -c1-64)
 if [ "$(cat .venv/.stamp 2>/dev/null || true)" = "$stamp" ]; then exit 0; fi
 
 echo "making .venv with $("$python" --version): about 3 minutes the first time (torch, vLLM, DeepSpeed)"
