@@ -131,7 +131,9 @@ class RL(ApiModel):
     epsilon_low: float = Field(0.2, gt=0, lt=1, description="Lower clip of the ratio. Not printed in the paper.")
     epsilon_high: float = Field(0.3, gt=0, le=10, description="Upper clip of the ratio (section 5.3: 0.3).")
     async_ratio: float = Field(2.0, gt=0, le=16, description="Sequences in flight / batchSize (paper: at most 2).")
-    max_staleness: int = Field(4, ge=0, le=64, description="Finished batches waiting before admission stops.")
+    max_staleness: int = Field(4, ge=0, le=64, description=(
+        "Finished batches waiting before admission stops. 0: synchronous, each batch sampled with the weights that it "
+        "trains; expect generators and trainers to wait for each other."))
     microbatch_tokens: int = Field(40960, ge=16, description="Tokens per forward pass of one trainer process.")
     optimizer: RLOptimizer = RLOptimizer()
     zero_stage: ZeroStage = 2

@@ -188,6 +188,17 @@ async def test_no_group_begins_while_too_many_batches_wait_and_all_goes_on_when_
         await until(lambda: len(world.ledger()) > stopped)
 
 
+async def test_without_staleness_every_token_is_sampled_with_the_weights_that_it_trains(world: World) -> None:
+    world.rl = {"maxStaleness": 0}
+    async with world.conducted() as (task, trainers):
+        await trainers.train(STEPS)
+        await task
+    batches = world.ledger()
+    assert len(batches) == STEPS
+    for step, batch in enumerate(batches, 1):
+        assert {version for record in batch for version, _ in record.versions} == {step - 1}
+
+
 async def test_generators_keep_generating_while_trainers_do_not_come(world: World) -> None:
     async with world.conducted():
         await until(lambda: len(world.ledger()) >= 2)

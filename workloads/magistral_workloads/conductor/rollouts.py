@@ -56,6 +56,8 @@ class Rollouts:
     """Runs groups in order of their number, batches them as they complete. Generators never wait for trainers, save
     that no group begins while `maxStaleness` full batches wait.
 
+    `maxStaleness` 0 is synchronous: no group begins but for the step that is trained next.
+
     At the end of a run no more groups begin than the last batches take: those that would be left over are the slow ones,
     and the last batches would lean to short completions.
     """
@@ -96,9 +98,14 @@ class Rollouts:
     async def _wanted(self) -> None:
         """Return when one more group would be trained on, should all that run teach something."""
         groups = self.rl.batch_size // self.rl.group_size
-        while (self.rl.steps - self.shelf.written) * groups - self.forming.groups <= len(self._running):
+        while self._steps_ahead() * groups - self.forming.groups <= len(self._running):
             self._ended.clear()
             await self._ended.wait()
+
+    def _steps_ahead(self) -> int:
+        """Batches that groups may begin for: the one that forms, and those after it."""
+        left = self.rl.steps - self.shelf.written
+        return left if self.rl.max_staleness else min(left, 1)
 
     async def _room_for_a_group(self) -> None:
         limit = most_waiting(self.rl)

@@ -62,13 +62,14 @@ class Server:
 
     async def _policy(self, request: web.Request) -> web.Response:
         body = await parsed(request, PolicyPublished)
-        await self.shelf.trained_to(body.version)
         self.published(body)
         weights = WeightsRequest(version=body.version, uri=body.uri, digest=body.digest)
         update = asyncio.create_task(self.fleet.give(weights))
         self._updates.add(update)
         update.add_done_callback(self._updates.discard)
         await asyncio.wait({update}, timeout=UPDATE_SECONDS)
+        # Only now: groups that waited for this step begin with the weights that it made.
+        await self.shelf.trained_to(body.version)
         return web.json_response({})
 
     async def _checkpoint(self, request: web.Request) -> web.Response:
