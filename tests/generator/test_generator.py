@@ -7,6 +7,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from dev.byte_tokenizer import END
 from magistral_workloads.conductor.completion import Completion
 from magistral_workloads.contracts import (
     GenerateChunk,
@@ -16,7 +17,6 @@ from magistral_workloads.contracts import (
 )
 from magistral_workloads.routes import bearer
 from magistral_workloads.transport.weights.store import publish
-from tests.byte_tokenizer import END
 from tests.generator import tiny
 from tests.generator.conftest import Pod
 from tests.generator.forward import forward

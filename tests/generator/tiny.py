@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from transformers import MistralConfig, MistralForCausalLM
 
-from tests.byte_tokenizer import END, tokenizer
+from dev.byte_tokenizer import END, tokenizer
 
 
 def model(folder: Path, seed: int, hidden_size: int = 64) -> Path:

@@ -12,6 +12,7 @@ import aiohttp
 import numpy as np
 import pytest
 
+from dev.byte_tokenizer import tokenizer
 from dev.cluster.control_plane import LOOPBACK, free_ports
 from magistral_api.config import StageConfig
 from magistral_api.names import ledger_key
@@ -20,7 +21,6 @@ from magistral_workloads.conductor.order import PromptOrder
 from magistral_workloads.progress import Reporter, UserFault
 from magistral_workloads.roles.conductor import Place, conduct
 from magistral_workloads.storage import ObjectStore
-from tests.byte_tokenizer import tokenizer
 from tests.unit.conductor.standins import HEADERS, TOKEN, GeneratorStandIn, VerifierStandIn, at, reporter
 from tests.unit.conductor.trainers import Trainers
 from tests.unit.config import UID, stage_config

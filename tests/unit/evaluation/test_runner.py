@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dev.byte_tokenizer import END, tokenizer
 from magistral_api.config import ModelAt
 from magistral_api.problems import Problem
 from magistral_api.suites import Suite
@@ -15,7 +16,6 @@ from magistral_workloads.conductor.verifier import verifier
 from magistral_workloads.evaluation.runner import Runner
 from magistral_workloads.progress import UserFault
 from magistral_workloads.storage import ObjectStore
-from tests.byte_tokenizer import END, tokenizer
 from tests.unit.conductor.standins import HEADERS, GeneratorStandIn, VerifierStandIn, at, reporter
 from tests.unit.config import stage_config
 
