@@ -52,8 +52,11 @@ bench-control-plane: venv  ## Ours beside Kubeflow Trainer + JobSet: N=1000 REST
 bench-simulation: venv  ## The conductor's loop at the paper's sizes, 10 to 1,000 simulated generators, in simulated time
 	@$(PYTHON_BIN)/python -m dev.bench.rollouts
 
+bench-rollouts: venv  ## Tokens trained a second: ours beside TRL and our synchronous mode; padding beside other packers. STEPS=24
+	@$(PYTHON_BIN)/python -m dev.bench.rollouts.throughput --steps $(or $(STEPS),24)
+
 lock: venv  ## Resolve locks/*.in into hashed locks
 	@dev/lock.sh
 
 .PHONY: help venv demo test crash-sweep unit lint crds cluster-up cluster-down cluster-status images bench-control-plane \
-  bench-simulation lock
+  bench-simulation bench-rollouts lock
