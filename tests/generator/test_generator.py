@@ -141,3 +141,10 @@ async def test_a_completion_comes_in_pieces_and_its_parts_are_the_whole(pod: Pod
     assert pieces[-1].versions == [(1, 20)]
     whole = await pod.complete(request(3, 20, temperature=0.0, stream_tokens=100))
     assert [token for piece in pieces for token in piece.tokens] == list(whole.tokens)
+
+
+async def test_more_prompts_at_once_than_one_step_takes_are_all_answered(pod: Pod) -> None:
+    assert (await pod.give(await pod.publish(1)))[0] == 200
+    # 2,048 tokens a step by vLLM's own choice: two of these and a part of a third.
+    answers = await asyncio.gather(*(pod.complete(request(seed, 4, prompt_tokens=[seed] * 900)) for seed in range(1, 13)))
+    assert all(answer.tokens for answer in answers)

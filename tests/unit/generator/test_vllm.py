@@ -34,6 +34,11 @@ def test_vllm_gets_no_storage_credential() -> None:
     assert {name: value for name, value in found.items() if not name.startswith(("VLLM", "HF"))} == {"HOME": "/scratch"}
 
 
+def test_on_a_cpu_no_prompt_is_split() -> None:
+    assert "--no-enable-chunked-prefill" in command(Path("/m"), 1, [], "cpu")
+    assert "--no-enable-chunked-prefill" not in command(Path("/m"), 1, [], "cuda")
+
+
 def test_on_a_cpu_without_graphs_nothing_is_compiled() -> None:
     assert environment(["--enforce-eager"], "cpu", {})["TORCH_COMPILE_DISABLE"] == "1"
     assert "TORCH_COMPILE_DISABLE" not in environment([], "cuda", {})

@@ -41,12 +41,14 @@ class AbortedError(Exception):
     """vLLM ended a request before it was complete."""
 
 
-def command(model: Path, port: int, arguments: Sequence[str] = ()) -> list[str]:
+def command(model: Path, port: int, arguments: Sequence[str] = (), device: str = "cuda") -> list[str]:
     """The command line. `arguments`: the runtime's own, after ours; ours that guard the routes cannot be changed."""
+    # A prompt that is split ends vLLM on a CPU: it sets back the offset of the request's seeded generator, and has none.
+    whole = ["--no-enable-chunked-prefill"] if device == "cpu" else []
     guarded = ["--host", LOOPBACK, "--port", str(port), "--tokens-only",
                "--weight-transfer-config", json.dumps({"backend": BACKEND})]
     return [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(model), "--served-model-name", "policy",
-            "--enable-prefix-caching", "--uvicorn-log-level", "warning", *arguments, *guarded]
+            "--enable-prefix-caching", "--uvicorn-log-level", "warning", *whole, *arguments, *guarded]
 
 
 def environment(arguments: Sequence[str], device: str, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -70,7 +72,7 @@ class Vllm:
 
     def __init__(self, model: Path, *, arguments: Sequence[str] = (), device: str = "cuda") -> None:
         port = free_port()
-        self._command = command(model, port, arguments)
+        self._command = command(model, port, arguments, device)
         self._environment = environment(arguments, device)
         self._url = f"http://{LOOPBACK}:{port}"
         self._workers = 1
