@@ -11,13 +11,14 @@ from dev.bench.rollouts.sides import Ages, Side
 from dev.bench.rollouts.workload import Workload
 from dev.cluster.minio import minio
 from dev.cluster.progress import step
-from dev.roles.run import UID, VLLM, Roles, roles
+from dev.roles.run import Bucket, put_inputs, running
 from magistral_api.names import ledger_key, metrics_prefix
 from magistral_api.problems import RolloutRecord
 from magistral_workloads.conductor.ledger import step_of
+from magistral_workloads.storage import ObjectStore
 from magistral_workloads.training.curve import curve
 
-LIMIT_S = 420
+LIMIT_S, UID = 420, "bench"
 MICROBATCH: Final = 8192
 """Tokens."""
 FIGURES: Final = {
@@ -42,20 +43,23 @@ def train(name: str, workload: Workload, folder: Path, model: Path, fields: dict
           "epsilonLow": 0.2, "epsilonHigh": 0.3, "optimizer": {"learningRate": workload.learning_rate},
           "checkpointEvery": workload.steps, "languageConsistency": False, "zeroStage": 0, "trainers": 1,
           "microbatchTokens": MICROBATCH} | fields
-    vllm = (*VLLM[:-2], "--max-num-seqs", str(2 * workload.batch))
-    with step(f"ours, {name}: {workload.steps} steps"), minio() as server, roles(
-            folder, server, rl, model=model, prompts=workload.problems, generators=1, vllm=vllm) as run:
-        run.until_done(LIMIT_S)
-        return _read(name, workload, run)
+    vllm = ("--dtype", "float32", "--enforce-eager", "--max-model-len", str(workload.longest),
+            "--max-num-seqs", str(2 * workload.batch))
+    with step(f"ours, {name}: {workload.steps} steps"), minio() as server:
+        bucket = Bucket.make(server, "bench")
+        put_inputs(bucket.store, model, workload.problems)
+        with running(folder, bucket, rl, uid=UID, arguments=vllm) as run:
+            run.wait(LIMIT_S)
+        return _read(name, workload, bucket.store)
 
 
-def _read(name: str, workload: Workload, run: Roles) -> Run:
-    ended = {step_of(found.key): found.modified.timestamp() for found in run.store.list(f"{metrics_prefix(UID, 'rl')}/")}
+def _read(name: str, workload: Workload, store: ObjectStore) -> Run:
+    ended = {step_of(found.key): found.modified.timestamp() for found in store.list(f"{metrics_prefix(UID, 'rl')}/")}
     steps = range(1, workload.steps + 1)
-    batches = [[RolloutRecord.model_validate_json(line) for line in run.store.get(ledger_key(UID, number)).splitlines()]
+    batches = [[RolloutRecord.model_validate_json(line) for line in store.get(ledger_key(UID, number)).splitlines()]
                for number in steps]
     lengths = [[len(record.completion_tokens) for record in batch if record.trained_step] for batch in batches]
-    metrics = [found.metrics for found in curve(run.store, UID, "rl")][workload.warm_up:]
+    metrics = [found.metrics for found in curve(store, UID, "rl")][workload.warm_up:]
     return Run(Side.of(name, [ended[number] for number in steps], lengths, workload.warm_up),
                Ages.of([record for batch in batches for record in batch]),
                {key: statistics.mean(found[key] for found in metrics) for key in FIGURES})

@@ -23,7 +23,8 @@ from dev.cluster.paths import REPOSITORY
 from dev.cluster.progress import say, step
 
 LIMIT_S = 420
-TRL: Final = {"generate, 2 threads": ("transformers", 2), "generate, 1 thread": ("transformers", 1), "vLLM": ("vllm", 2)}
+TRL: Final = {"generate, 2 threads": ("transformers", 2), "generate, 1 thread": ("transformers", 1), "vLLM": ("vllm", 2),
+              "vLLM, our weight update": ("vllm-mended", 2)}
 """Settings that TRL is tried with; the fastest counts."""
 OURS: Final[dict[str, dict[str, Any]]] = {
     "asynchronous": {}, "synchronous": {"maxStaleness": 0}, "slow trainers": {"microbatchTokens": 512}}

@@ -1,7 +1,8 @@
 """TRL's GRPOTrainer on the bench's workload, in a process of its own: one line of JSON.
 
 Synchronous, as TRL is: sample a batch, grade it, one optimiser step. `--sampling` says what samples: transformers'
-`generate` or vLLM in the same process (`colocate`).
+`generate`; vLLM in the same process (`colocate`); or that with its weight update replaced by ours, as TRL's own fails on a
+CPU, where vLLM has repacked the parameters by then. A vLLM server is no choice: its weight update wants a CUDA device.
 """
 
 from __future__ import annotations
@@ -43,15 +44,33 @@ def config(workload: Workload, folder: Path, sampling: str, rows: int) -> GRPOCo
         max_completion_length=workload.tokens, temperature=1.0, beta=0.0, epsilon=0.2, epsilon_high=0.3,
         learning_rate=workload.learning_rate, lr_scheduler_type="constant", optim="adamw_torch", adam_beta2=0.95,
         weight_decay=0.0, max_grad_norm=1.0, loss_type="grpo", scale_rewards="group", use_cpu=True, bf16=False, fp16=False,
-        gradient_checkpointing=False, use_vllm=sampling == "vllm", vllm_mode="colocate",
+        gradient_checkpointing=False, use_vllm=sampling != "transformers", vllm_mode="colocate",
         vllm_gpu_memory_utilization=0.1, vllm_max_model_length=workload.longest,
         save_strategy="no", logging_strategy="no", report_to=[], disable_tqdm=True, dataloader_num_workers=0, seed=0)
+
+
+def mend(generation: Any) -> None:
+    """Weights into vLLM as generator.engine does it."""
+    from vllm.model_executor.model_loader.reload import (  # noqa: PLC0415 - seconds, for this choice only
+        finalize_layerwise_reload,
+        initialize_layerwise_reload,
+    )
+    runner = generation.llm.llm_engine.model_executor.driver_worker.model_runner
+
+    def update() -> None:
+        with torch.device("cpu"):
+            initialize_layerwise_reload(runner.model)
+            runner.model.load_weights(generation._iter_named_params())
+            finalize_layerwise_reload(runner.model, runner.model_config)
+        generation.llm.reset_prefix_cache()
+
+    generation.sync_weights = update
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m dev.bench.rollouts.trl_grpo", description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="holds the model")
-    parser.add_argument("--sampling", choices=("transformers", "vllm"), required=True)
+    parser.add_argument("--sampling", choices=("transformers", "vllm", "vllm-mended"), required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--rows", type=int, required=True, help="of one forward pass")
     parser.add_argument("--steps", type=int, required=True)
@@ -72,6 +91,8 @@ def main() -> int:
         args=config(workload, choice.folder, choice.sampling, choice.rows),
         # A name of ours, as `datasets` fails to hash one together from this pyarrow's classes.
         train_dataset=Dataset(InMemoryTable(prompts), fingerprint="workload"))
+    if choice.sampling == "vllm-mended":
+        mend(trainer.vllm_generation)
     trainer.train()
     print(json.dumps({"ends": seen.ends, "lengths": seen.lengths}), flush=True)
     return 0
