@@ -55,8 +55,11 @@ bench-simulation: venv  ## The conductor's loop at the paper's sizes, 10 to 1,00
 bench-rollouts: venv  ## Tokens trained a second: ours beside TRL and our synchronous mode; padding beside other packers. STEPS=24
 	@$(PYTHON_BIN)/python -m dev.bench.rollouts.throughput --steps $(or $(STEPS),24)
 
+bench-kills: venv  ## Processes of RL runs killed at random moments: KILLS=20 (of each role) ONLY=generator,trainer,conductor,verifier
+	@$(PYTHON_BIN)/python -m dev.bench.rollouts.kills --kills $(or $(KILLS),20) $(if $(ONLY),--only $(ONLY))
+
 lock: venv  ## Resolve locks/*.in into hashed locks
 	@dev/lock.sh
 
 .PHONY: help venv demo test crash-sweep unit lint crds cluster-up cluster-down cluster-status images bench-control-plane \
-  bench-simulation bench-rollouts lock
+  bench-simulation bench-rollouts bench-kills lock
