@@ -21,8 +21,8 @@ OPERATOR = "magistral-operator"
 SFT: Manifest = {"paradigm": "SFT", "sft": {"workers": 2, "selection": {"suite": "suite"}},
                  "curation": {"teacher": {"uri": "s3://magistral/teacher/rollouts.jsonl"}}}
 RL: Manifest = {"paradigm": "RL", "rl": {
-    "prompts": [{"uri": "s3://magistral/p.jsonl"}], "steps": 40, "batchSize": 16, "groupSize": 4, "trainers": 2, "generators": 2,
-    "verifiers": 2}}
+    "prompts": [{"uri": "s3://magistral/p.jsonl"}], "steps": 40, "batchSize": 16, "groupSize": 4, "trainers": 2,
+    "generators": 2, "verifiers": 2}}
 
 
 class Ours:
