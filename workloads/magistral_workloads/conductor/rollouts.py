@@ -85,7 +85,6 @@ class Rollouts:
 
     async def _admit(self, tasks: asyncio.TaskGroup) -> None:
         for number in self._numbers():
-            await self._wanted()
             await self._room_for_a_group()
             group = tasks.create_task(self._group(number))
             self._running.add(group)
@@ -95,26 +94,24 @@ class Rollouts:
         self._running.discard(group)
         self._ended.set()
 
-    async def _wanted(self) -> None:
-        """Return when one more group would be trained on, should all that run teach something."""
-        groups = self.rl.batch_size // self.rl.group_size
-        while self._steps_ahead() * groups - self.forming.groups <= len(self._running):
-            self._ended.clear()
-            await self._ended.wait()
-
-    def _steps_ahead(self) -> int:
-        """Batches that groups may begin for: the one that forms, and those after it."""
+    def _wanted(self) -> bool:
+        """Whether one more group would be trained on, should all that run teach something."""
         left = self.rl.steps - self.shelf.written
-        return left if self.rl.max_staleness else min(left, 1)
+        batches = left if self.rl.max_staleness else min(left, 1)
+        groups = self.rl.batch_size // self.rl.group_size
+        return batches * groups - self.forming.groups > len(self._running)
 
     async def _room_for_a_group(self) -> None:
         limit = most_waiting(self.rl)
         while True:
+            while not self._wanted():
+                self._ended.clear()
+                await self._ended.wait()
             await self.shelf.room(limit)
             await self.in_flight.admit(self.rl.group_size)
-            # Groups that are complete but not yet in a batch count too: let them in first, then look again.
+            # A batch that is being written neither forms nor waits: let it in first, then look again.
             async with self._adding:
-                if self.shelf.waiting < limit:
+                if self.shelf.waiting < limit and self._wanted():
                     return
             self.in_flight.give_up(self.rl.group_size)
 
