@@ -24,7 +24,7 @@ MICROBATCH: Final = 8192
 FIGURES: Final = {
     "waitSeconds": "trainer waits, s a step", "trainSeconds": "trains, s a step", "publishSeconds": "publishes, s a step",
     "fill": "microbatches filled"}
-"""Of the trainer's own, means after the warm-up."""
+"""Of the trainer's own, means of the steps that count."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def _read(name: str, workload: Workload, store: ObjectStore) -> Run:
     batches = [[RolloutRecord.model_validate_json(line) for line in store.get(ledger_key(UID, number)).splitlines()]
                for number in steps]
     lengths = [[len(record.completion_tokens) for record in batch if record.trained_step] for batch in batches]
-    metrics = [found.metrics for found in curve(store, UID, "rl")][workload.warm_up:]
-    return Run(Side.of(name, [ended[number] for number in steps], lengths, workload.warm_up),
+    metrics = [found.metrics for found in curve(store, UID, "rl")][workload.first - 1:workload.last]
+    return Run(Side.of(name, [ended[number] for number in steps], lengths, workload.first, workload.last),
                Ages.of([record for batch in batches for record in batch]),
                {key: statistics.mean(found[key] for found in metrics) for key in FIGURES})

@@ -13,7 +13,7 @@ DISCARD = 4
 
 @dataclass(frozen=True)
 class Side:
-    """After the warm-up. `lengths`: of the completions trained on, in tokens."""
+    """Of the steps that are counted. `lengths`: of the completions trained on, in tokens."""
 
     name: str
     steps: int
@@ -21,10 +21,10 @@ class Side:
     lengths: list[int] = field(repr=False)
 
     @classmethod
-    def of(cls, name: str, ends: Sequence[float], lengths: Sequence[Sequence[int]], warm_up: int) -> Side:
-        """From the times at which steps ended and what each trained on."""
-        trained = [length for batch in lengths[warm_up:len(ends)] for length in batch]
-        return cls(name, len(ends) - warm_up, ends[-1] - ends[warm_up - 1], trained)
+    def of(cls, name: str, ends: Sequence[float], lengths: Sequence[Sequence[int]], first: int, last: int) -> Side:
+        """From the times at which steps 1, 2, … ended and what each trained on. Steps `first` to `last` count."""
+        trained = [length for batch in lengths[first - 1:last] for length in batch]
+        return cls(name, last - first + 1, ends[last - 1] - ends[first - 2], trained)
 
     @property
     def rate(self) -> float:

@@ -27,8 +27,10 @@ TRL: Final = {"generate, 2 threads": ("transformers", 2), "generate, 1 thread": 
               "vLLM, our weight update": ("vllm-mended", 2)}
 """Settings that TRL is tried with; the fastest counts."""
 OURS: Final[dict[str, dict[str, Any]]] = {
-    "asynchronous": {}, "synchronous": {"maxStaleness": 0}, "slow trainers": {"microbatchTokens": 512}}
-"""Fields of spec.rl. Microbatches of one or a few sequences make the trainers slower than the generators."""
+    "asynchronous": {"maxStaleness": 1}, "synchronous": {"maxStaleness": 0}, "slow trainers": {"microbatchTokens": 512}}
+"""Fields of spec.rl. Microbatches of a few sequences make the trainers slow; 4 batches may wait for them, as by default."""
+TRL_STEPS: Final = 9
+"""A run of TRL samples nothing ahead: steps after the first two are all alike."""
 PAPER: Final = {"--paper": 2048, "--budget": 40960, "--ranks": 8}
 
 
@@ -36,12 +38,12 @@ def trl(setting: str, workload: Workload, folder: Path) -> Side | str:
     """A run of TRL in a process of its own; what it said last when that failed."""
     sampling, threads = TRL[setting]
     done = _run("trl_grpo", ["--folder", str(folder), "--sampling", sampling, "--threads", str(threads),
-                             "--rows", str(workload.batch), "--steps", str(workload.steps)],
-                f"TRL, {setting}: {workload.steps} steps", threads)
+                             "--rows", str(workload.batch), "--steps", str(TRL_STEPS)],
+                f"TRL, {setting}: {TRL_STEPS} steps", threads)
     if done.returncode:
         return next((line for line in reversed(done.stderr.splitlines()) if line.strip()), f"ended with {done.returncode}")
     found = json.loads(done.stdout.splitlines()[-1])
-    return Side.of(f"TRL: {setting}", found["ends"], found["lengths"], workload.warm_up)
+    return Side.of(f"TRL: {setting}", found["ends"], found["lengths"], 3, TRL_STEPS)
 
 
 def packing(lengths: list[int] | None, options: dict[str, int]) -> dict[str, dict[str, float]]:
@@ -67,7 +69,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=Workload.steps)
     workload = Workload(steps=parser.parse_args().steps)
     say(f"{workload.batch} completions a step in groups of {workload.group}, at most {workload.tokens} tokens; "
-        f"{workload.steps} steps, the first {workload.warm_up} not counted; {os.cpu_count()} cores")
+        f"steps {workload.first} to {workload.last} of ours count, 3 to {TRL_STEPS} of TRL; {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory(prefix="bench-rollouts-") as scratch:
         folder = Path(scratch)
         model = save_model(folder / "model", workload.longest)

@@ -33,16 +33,25 @@ HIDDEN: Final = 128
 
 @dataclass(frozen=True)
 class Workload:
-    """The same for all. `tokens`: of the longest completion, the zone of the length penalty (`cache`) included."""
+    """The same for all. `tokens`: of the longest completion, the zone of the length penalty (`cache`) included.
+
+    Steps `first` to `last` count. What is sampled ahead must be as much at both: asynchronous runs fill up first, and at
+    the end no group begins any more, so trainers live on what is there.
+    """
 
     steps: int = 24
-    warm_up: int = 4
+    first: int = 7
+    ahead: int = 5
     batch: int = 64
     group: int = 8
     tokens: int = 384
     cache: int = 32
     learning_rate: float = 1e-6
     problems: list[Problem] = field(default_factory=lambda: problems(512))
+
+    @property
+    def last(self) -> int:
+        return self.steps - self.ahead
 
     @property
     def longest(self) -> int:

@@ -13,8 +13,8 @@ def record(tokens: int, step: int | None, version: int) -> RolloutRecord:
         completion_tokens=[1] * tokens, logprobs=[0.0] * tokens, versions=[(version, tokens)], finish_reason="stop", text="")
 
 
-def test_steps_of_the_warm_up_count_neither_in_tokens_nor_in_seconds() -> None:
-    side = Side.of("a", [10.0, 12.0, 15.0], [[100, 100], [1, 3], [5, 7]], warm_up=1)
+def test_steps_before_and_after_those_that_count_are_neither_in_tokens_nor_in_seconds() -> None:
+    side = Side.of("a", [10.0, 12.0, 15.0, 90.0], [[100, 100], [1, 3], [5, 7], [50]], first=2, last=3)
     assert (side.steps, side.seconds, side.rate) == (2, 5.0, 16 / 5.0)
     assert side.skew == 7 / 4
 
