@@ -50,13 +50,13 @@ bench-control-plane: venv  ## Ours beside Kubeflow Trainer + JobSet: N=1000 REST
 	  $(if $(STAGE),--stage $(STAGE)) $(if $(ONLY),--only $(ONLY))
 
 bench-simulation: venv  ## The conductor's loop at the paper's sizes, 10 to 1,000 simulated generators, in simulated time
-	@$(PYTHON_BIN)/python -m dev.bench.rollouts
+	@$(PYTHON_BIN)/python -m dev.bench.simulation
 
 bench-rollouts: venv  ## Tokens trained a second: ours beside TRL and our synchronous mode; padding beside other packers. STEPS=24
-	@$(PYTHON_BIN)/python -m dev.bench.rollouts.throughput --steps $(or $(STEPS),24)
+	@$(PYTHON_BIN)/python -m dev.bench.rollouts --steps $(or $(STEPS),24)
 
 bench-kills: venv  ## Processes of RL runs killed at random moments: KILLS=20 (of each role) ONLY=generator,trainer,conductor,verifier
-	@$(PYTHON_BIN)/python -m dev.bench.rollouts.kills --kills $(or $(KILLS),20) $(if $(ONLY),--only $(ONLY))
+	@$(PYTHON_BIN)/python -m dev.bench.kills --kills $(or $(KILLS),20) $(if $(ONLY),--only $(ONLY))
 
 lock: venv  ## Resolve locks/*.in into hashed locks
 	@dev/lock.sh

@@ -1,1 +1,1 @@
-"""How fast rollouts are made and trained on: by simulation at the paper's sizes, and for real at small ones."""
+"""Ours beside TRL and beside our own synchronous mode, on the same work, in the same run: `make bench-rollouts`."""

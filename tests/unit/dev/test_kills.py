@@ -5,7 +5,7 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from dev.bench.rollouts.intact import Faults, faults
+from dev.bench.kills.intact import Faults, faults
 from dev.roles import services
 from magistral_api.problems import Problem, RolloutRecord
 from magistral_api.run import RL

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from dev.bench.rollouts import virtual_time
-from dev.bench.rollouts.simulation import Plan, simulate
+from dev.bench.simulation import virtual_time
+from dev.bench.simulation.conductor import Plan, simulate
 from magistral_api.run import RL
 
 

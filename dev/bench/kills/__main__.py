@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 
-from dev.bench.rollouts.intact import Faults, copy_ledger, difference, faults, ledger
+from dev.bench.kills.intact import Faults, copy_ledger, difference, faults, ledger
 from dev.cluster.errors import ClusterError
 from dev.cluster.minio import minio
 from dev.cluster.progress import duration, say, step
@@ -197,7 +197,7 @@ def _text(value: float | None) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m dev.bench.rollouts.kills", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m dev.bench.kills", description=__doc__)
     parser.add_argument("--kills", type=int, default=20, help="of each role")
     parser.add_argument("--only", default=",".join(STEPS), help="roles, with commas")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,7 +1,7 @@
 """A run of the real conductor loop with simulated generators, trainers and verifiers, in simulated time.
 
 Real: admission, fleet, groups, batches, shelf. Simulated: how long sampling, grading, training and updates take. Prints
-one line of JSON: `python -m dev.bench.rollouts.simulation --generators 1000`.
+one line of JSON: `python -m dev.bench.simulation.conductor --generators 1000`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TypeVar, cast
 import aiohttp
 import numpy as np
 
-from dev.bench.rollouts import virtual_time
+from dev.bench.simulation import virtual_time
 from magistral_api.base import ApiModel
 from magistral_api.problems import Problem, RewardParts, RolloutRecord
 from magistral_api.run import RL
@@ -278,7 +278,7 @@ def simulate(plan: Plan) -> Outcome:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m dev.bench.rollouts.simulation", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m dev.bench.simulation.conductor", description=__doc__)
     parser.add_argument("--generators", type=int, default=100)
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--batch", type=int, default=2048, help="sequences a batch (section 5.3)")
