@@ -49,6 +49,9 @@ bench-control-plane: venv  ## Ours beside Kubeflow Trainer + JobSet: N=1000 REST
 	@$(PYTHON_BIN)/python -m dev.bench.control_plane --runs $(or $(N),1000) --rest $(or $(REST),600) \
 	  $(if $(STAGE),--stage $(STAGE)) $(if $(ONLY),--only $(ONLY))
 
+bench-pauses: venv  ## What a weight update costs running requests: ours beside vLLM's own pause modes: N=10 updates a mode
+	@$(PYTHON_BIN)/python -m dev.bench.pauses --updates $(or $(N),10)
+
 bench-simulation: venv  ## The conductor's loop at the paper's sizes, 10 to 1,000 simulated generators, in simulated time
 	@$(PYTHON_BIN)/python -m dev.bench.simulation
 
@@ -62,4 +65,4 @@ lock: venv  ## Resolve locks/*.in into hashed locks
 	@dev/lock.sh
 
 .PHONY: help venv demo test crash-sweep unit lint crds cluster-up cluster-down cluster-status images bench-control-plane \
-  bench-simulation bench-rollouts bench-kills lock
+  bench-pauses bench-simulation bench-rollouts bench-kills lock
