@@ -74,9 +74,10 @@ def conducting(store: ObjectStore, uid: str, *, steps: int, world_size: int) -> 
         return set()
 
     async def serve() -> None:
-        here._shelf = Shelf(Ledger(store, uid), [], 0)
+        ledger = Ledger(store, uid)
+        here._shelf = Shelf(ledger, await asyncio.to_thread(ledger.summaries), 0)
         async with fleet(bearer(TOKEN), nobody) as generators:
-            server = Server(here._shelf, generators, steps, world_size, lambda: resume(store, uid), here.hear, here.hear,
+            server = Server(here._shelf, generators, steps, world_size, 0, lambda: resume(store, uid), here.hear, here.hear,
                             long_poll_seconds=1.0)
             runner = web.AppRunner(server.application(TOKEN), access_log=None)
             await runner.setup()

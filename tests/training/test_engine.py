@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from magistral_workloads.training.rendezvous import COLLECTIVE_SECONDS
@@ -65,6 +66,37 @@ def test_training_goes_on_from_disk_as_if_it_had_never_stopped(interrupted: tupl
         for name, (uninterrupted, resumed) in rank.items():
             assert resumed == uninterrupted, name
     assert results[0]["float32-0"][0][0]["loss"] == pytest.approx(results[0]["float32-3"][0][0]["loss"], rel=1e-4)
+
+
+def merged(folder: Path) -> dict[str, Tensor]:
+    """The optimiser state of all ranks, a flat tensor by parameter and part of the state; and the steps taken."""
+    files = [torch.load(path, weights_only=True) for path in sorted(folder.glob("rank-*.pt"))]
+    parts = {(f"{name} {key}", begin): tensor for file in files for name, begin, tensors in file["fragments"]
+             for key, tensor in tensors.items()}
+    whole: dict[str, list[Tensor]] = {}
+    for (name, _), tensor in sorted(parts.items()):
+        whole.setdefault(name, []).append(tensor)
+    return {name: torch.cat(tensors) for name, tensors in whole.items()} | {
+        "step": torch.tensor([file["step"] for file in files]).unique()}
+
+
+@pytest.mark.parametrize(("before", "after", "then"), [(2, 1, {}), (1, 2, {}), (2, 4, {}), (2, 1, {"then": 3})])
+def test_another_number_of_processes_goes_on_from_the_same_state_with_the_same_loss(
+        base: Path, tmp_path: Path, before: int, after: int, then: dict[str, int]) -> None:
+    cases = [[stage, "float32"] for stage in STAGES] + [[2, "bfloat16"], [3, "bfloat16"]]
+    arguments = {"model": str(base), "saved": str(tmp_path / "saved"), "again": str(tmp_path / "again"), "cases": cases}
+    with ranks(tmp_path / "before", before, "worker.leaving", arguments) as group:
+        left = group.results()[0]
+    with ranks(tmp_path / "after", after, "worker.taking_up", arguments | then) as group:
+        taken_up = group.results()[0]
+    for name, uninterrupted in left.items():
+        saved, again = merged(tmp_path / "saved" / name), merged(tmp_path / "again" / name)
+        assert saved.keys() == again.keys()
+        assert all(torch.equal(again[key], tensor) for key, tensor in saved.items()), name
+        assert saved["step"].tolist() == [2.0]
+        assert all(tensor.any() for tensor in saved.values())
+        for mine, other in zip(uninterrupted, taken_up[name], strict=True):
+            assert other["loss"] == pytest.approx(mine["loss"], rel=1e-4 if name.startswith("float32") else 2e-2), name
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -12,7 +12,7 @@ from magistral_api.run import RL, Optimizer
 from magistral_workloads.recipe import sft
 from magistral_workloads.roles import trainer
 from magistral_workloads.storage import ObjectStore
-from magistral_workloads.training import checkpointing, engine, group, model, process
+from magistral_workloads.training import engine, fragments, group, model, process
 from magistral_workloads.training.rl import train_step
 from magistral_workloads.transport.rollouts import decode, encode
 from magistral_workloads.transport.rollouts.client import Conductor
@@ -77,14 +77,44 @@ def resuming(arguments: dict[str, Any]) -> Any:
         weights = first.full_weights()
         if group_.rank == 0:
             model.save(first.policy, weights, Path(arguments["model"]), saved)
-        state = checkpointing.save_state(first, scratch / "state.pt")
+        state = fragments.save_state(first, scratch / "state.pt")
         group_.wait_for_all()
         uninterrupted = train(first, stage, [3, 4])
         first.deepspeed.destroy()
         second = learn(group_, saved, stage, dtype)
-        checkpointing.load_state(second, state)
+        fragments.load_state(second, [state])
         found[f"{name}-{stage}"] = [uninterrupted, train(second, stage, [3, 4])]
         second.deepspeed.destroy()
+    return found
+
+
+def leaving(arguments: dict[str, Any]) -> Any:
+    """Steps 1 and 2, everything to disk at `saved`, steps 3 and 4: their metrics, by precision and ZeRO stage."""
+    group_, found = joined(arguments), {}
+    for stage, name in arguments["cases"]:
+        trained = learn(group_, Path(arguments["model"]), stage, getattr(torch, name))
+        train(trained, stage, [1, 2])
+        saved = Path(arguments["saved"]) / f"{name}-{stage}"
+        weights = trained.full_weights()
+        if group_.rank == 0:
+            model.save(trained.policy, weights, Path(arguments["model"]), saved)
+        group_.wait_for_all()
+        fragments.save_state(trained, saved / f"rank-{group_.rank}.pt")
+        found[f"{name}-{stage}"] = train(trained, stage, [3, 4])
+        trained.deepspeed.destroy()
+    return found
+
+
+def taking_up(arguments: dict[str, Any]) -> Any:
+    """The state that others have left, saved again at `again`, then steps 3 and 4; at stage `then`, where it is given."""
+    group_, found = joined(arguments), {}
+    for stage, name in arguments["cases"]:
+        saved, then = Path(arguments["saved"]) / f"{name}-{stage}", arguments.get("then", stage)
+        trained = learn(group_, saved, then, getattr(torch, name))
+        fragments.load_state(trained, sorted(saved.glob("rank-*.pt")))
+        fragments.save_state(trained, Path(arguments["again"]) / saved.name / f"rank-{group_.rank}.pt")
+        found[saved.name] = train(trained, then, [3, 4])
+        trained.deepspeed.destroy()
     return found
 
 
@@ -101,4 +131,4 @@ def whole_stage(arguments: dict[str, Any]) -> Any:
 
 
 if __name__ == "__main__":
-    main(equality, limits, resuming, whole_stage)
+    main(equality, limits, resuming, leaving, taking_up, whole_stage)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from magistral_workloads.conductor.batches import Batch, Forming, Shape
+from magistral_workloads.conductor.batches import Batch, Forming, Shape, dealt
 from tests.unit.conductor.records import group
 
 SHAPE = Shape(batch_size=8, group_size=4, world_size=2, seed=0)
@@ -40,3 +40,13 @@ def test_the_rank_of_a_completion_is_set_before_it_is_known() -> None:
     again = [[record.rank for record in batch.trained] for batch in formed([[0.0, 1.0, 0.0, 0.0]] * 12)]
     assert ranks == again
     assert len({tuple(found) for found in ranks}) > 1
+
+
+def test_a_batch_for_another_number_of_ranks_is_dealt_anew_to_equal_shares() -> None:
+    (batch, *_) = formed([MIXED] * 12)
+    assert dealt(batch.trained, 2, seed=99, step=1) is batch.trained
+    for world_size in (1, 4):
+        again = dealt(batch.trained, world_size, seed=0, step=1)
+        assert Counter(record.rank for record in again) == dict.fromkeys(range(world_size), 8 // world_size)
+        assert [record.model_copy(update={"rank": None}) for record in again] == [
+            record.model_copy(update={"rank": None}) for record in batch.trained]

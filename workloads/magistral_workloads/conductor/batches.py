@@ -33,6 +33,14 @@ class Batch:
         return {record.group for record in (*self.trained, *self.dropped)}
 
 
+def dealt(records: list[RolloutRecord], world_size: int, seed: int, step: int) -> list[RolloutRecord]:
+    """The records of a batch with their ranks. Those that were dealt to this number of ranks keep theirs."""
+    if {record.rank for record in records} == set(range(world_size)):
+        return records
+    ranks = rank_permutation(len(records), world_size, seed=seed, step=step)
+    return [record.model_copy(update={"rank": rank}) for record, rank in zip(records, ranks, strict=True)]
+
+
 @dataclass
 class Forming:
     """The batch that is being filled. `step` is the one that will train on it."""
@@ -55,9 +63,7 @@ class Forming:
         self._kept += group
         if len(self._kept) < self.shape.batch_size:
             return None
-        ranks = rank_permutation(self.shape.batch_size, self.shape.world_size, seed=self.shape.seed, step=self.step)
-        trained = [record.model_copy(update={"trained_step": self.step, "rank": rank})
-                   for record, rank in zip(self._kept, ranks, strict=True)]
-        batch = Batch(self.step, trained, self._dropped)
+        trained = [record.model_copy(update={"trained_step": self.step}) for record in self._kept]
+        batch = Batch(self.step, dealt(trained, self.shape.world_size, self.shape.seed, self.step), self._dropped)
         self.step, self._kept, self._dropped = self.step + 1, [], []
         return batch

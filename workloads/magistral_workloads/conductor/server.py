@@ -9,6 +9,7 @@ from typing import Final
 from aiohttp import web
 
 from magistral_api.progress import CheckpointRecord
+from magistral_workloads.conductor.batches import dealt
 from magistral_workloads.conductor.fleet import Fleet
 from magistral_workloads.conductor.shelf import Shelf
 from magistral_workloads.contracts import PolicyPublished, Resume, WeightsRequest
@@ -24,12 +25,16 @@ log = logging.getLogger("conductor")
 
 @dataclass
 class Server:
-    """`newest`: the committed checkpoint that a trainer resumes from. `committed`, `published`: told of each."""
+    """`newest`: the committed checkpoint that a trainer resumes from. `committed`, `published`: told of each.
+
+    `seed`: the run's; a batch that was written for another number of trainers is dealt anew.
+    """
 
     shelf: Shelf
     fleet: Fleet
     steps: int
     world_size: int
+    seed: int
     newest: Callable[[], Resume]
     committed: Callable[[CheckpointRecord], None]
     published: Callable[[PolicyPublished], None]
@@ -57,7 +62,8 @@ class Server:
         records = await self.shelf.get(step, self.long_poll_seconds)
         if records is None:
             return web.Response(status=204)
-        body = await asyncio.to_thread(encode, records, int(rank), step)
+        body = await asyncio.to_thread(
+            lambda: encode(dealt(records, self.world_size, self.seed, step), int(rank), step))
         return web.Response(body=body, content_type="application/octet-stream")
 
     async def _policy(self, request: web.Request) -> web.Response:

@@ -87,7 +87,7 @@ async def _until_done(config: StageConfig, reporter: Reporter, store: ObjectStor
         reporting = Reporting(rl=rl, reporter=reporter, shelf=shelf, fleet=generators, verifier=grader,
                               in_flight=in_flight)
         server = Server(
-            shelf=shelf, fleet=generators, steps=rl.steps, world_size=shape.world_size,
+            shelf=shelf, fleet=generators, steps=rl.steps, world_size=shape.world_size, seed=seed,
             newest=lambda: resume(store, config.run_uid), committed=reporter.checkpoint,
             published=lambda said: reporter.update(metrics=figures.trainer_metrics(said.metrics)))
         await stack.enter_async_context(served(server.application(place.token), place.port))

@@ -1,18 +1,17 @@
 """Checkpoints of a training stage: what is in them, how all ranks write one, how they go on from one.
 
 `model/`: the whole model, written by rank 0. `state/rank-<r>.pt`: the rank's part of the optimiser and of the float32
-master weights, plain tensors and numbers, loaded with `weights_only=True`. DeepSpeed's own checkpoint is not used: it
-pickles, and it names its newest checkpoint in a file before all ranks have written theirs.
+master weights (training.fragments), plain tensors and numbers, loaded with `weights_only=True`. Any number of ranks, at
+any ZeRO stage, goes on from it. DeepSpeed's own checkpoint is not used: it pickles, and it names its newest checkpoint
+in a file before all ranks have written theirs.
 """
 
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-
-import torch
-from torch import Tensor
+from typing import Final
 
 from magistral_api.run import Optimizer
 from magistral_workloads import checkpoints
@@ -23,6 +22,7 @@ from magistral_workloads.progress import UserFault
 from magistral_workloads.storage import StorageError
 from magistral_workloads.storage.errors import DIGEST_MISMATCH, OBJECT_NOT_FOUND
 from magistral_workloads.training.engine import Engine
+from magistral_workloads.training.fragments import IncompleteStateError, load_state, save_state
 from magistral_workloads.training.group import Group
 from magistral_workloads.training.model import forget_weights, load
 from magistral_workloads.training.process import Process
@@ -30,54 +30,16 @@ from magistral_workloads.training.process import Process
 MODEL: Final = "model"
 NONE: Final = "none"
 
-
-def save_state(engine: Engine, path: Path) -> Path:
-    """The rank's optimiser state, in a file. No collective."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(_plain(engine.optimizer.state_dict()), path)
-    return path
-
-
-def load_state(engine: Engine, path: Path) -> None:
-    """The inverse of `save_state`: same world size, same ZeRO stage. All ranks together."""
-    saved = torch.load(path, map_location="cpu", weights_only=True)
-    optimizer = engine.optimizer
-    if engine.zero_stage == 0:
-        optimizer.load_state_dict(saved)
-        return
-    # What is not plain (loss scaler, enums) does not change in float32 and bfloat16: the new optimiser's own is right.
-    states: list[Any] = [None] * engine.group.size
-    states[engine.group.rank] = {**optimizer.state_dict(), **saved}
-    optimizer.load_state_dict(states, load_optimizer_states=True, load_from_fp32_weights=True)
-
-
-def _plain(value: Any) -> Any:
-    """Tensors, numbers, text and containers of them. Whatever else DeepSpeed keeps is left out."""
-    if isinstance(value, Tensor):
-        # A view would take its whole storage into the file.
-        return value.detach().to("cpu", copy=True).contiguous()
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items() if _is_plain(item)}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return all(_is_plain(item) for item in value.values())
-    if isinstance(value, (list, tuple)):
-        return all(_is_plain(item) for item in value)
-    return type(value) in (bool, int, float, str, type(None)) or isinstance(value, Tensor)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a rank starts from: a model directory; after a restart also the checkpoint and the rank's state file."""
+    """What a rank starts from: a model directory; after a restart also the checkpoint and the state files it needs."""
 
     model: Path
     checkpoint: Checkpoint | None = None
-    state: Path | None = None
+    states: tuple[Path, ...] = ()
 
     @property
     def step(self) -> int:
@@ -85,10 +47,10 @@ class Start:
 
 
 def resume(start: Start, group: Group, optimizer: Optimizer, zero_stage: int) -> Engine:
-    """The engine in the state that `start` says. All ranks together."""
+    """The engine in the state that `start` says. All ranks together. Raises UserFault when the state is not all there."""
     engine = Engine(load(start.model, group.place.device), group, optimizer, zero_stage)
-    if start.state:
-        load_state(engine, start.state)
+    if start.checkpoint:
+        _load(engine, start.checkpoint, start.states)
     # Ranks of one pod read the same files.
     group.wait_for_all()
     if group.place.local_rank == 0:
@@ -108,7 +70,7 @@ class Checkpoints:
     def start(self, zero_stage: int) -> Start:
         """The newest checkpoint that verifies on every rank, else the stage's initial model.
 
-        Raises UserFault when the checkpoint is of another world size or ZeRO stage, StorageError.
+        Raises StorageError.
         """
         # The processes of a pod share its scratch space: one of them clears it and downloads the model.
         folder = self._scratch / "start"
@@ -117,10 +79,10 @@ class Checkpoints:
             self._scratch, ignore_errors=True) if leads else None)
         while (uri := self._group.from_first(self._newest_uri())) != NONE:
             chosen = self._group.together("read a manifest", lambda: read_manifest(*self._store.locate(uri)))
-            _check_layout(chosen, self._group.size, zero_stage)
-            if self._fetched(chosen, folder, leads):
+            keys = self._state_keys(chosen, zero_stage)
+            if self._fetched(chosen, folder, leads, keys):
                 self.newest = chosen
-                return Start(folder / MODEL, chosen, folder / self._state_key())
+                return Start(folder / MODEL, chosen, tuple(folder / key for key in keys))
         self._group.together("fetch the initial model", lambda: fetch_model(
             self._store, self._config.initial_model, folder) if leads else None)
         return Start(folder / MODEL if (folder / MODEL).is_dir() else folder)
@@ -156,11 +118,21 @@ class Checkpoints:
         found = checkpoints.newest(self._store, self._config.run_uid, self._config.stage)
         return found.uri if found else NONE
 
-    def _fetched(self, chosen: Checkpoint, folder: Path, leads: bool) -> bool:
+    def _state_keys(self, chosen: Checkpoint, zero_stage: int) -> list[str]:
+        """Of the files that hold this rank's state: its own, or all where another number of ranks wrote them."""
+        if (chosen.manifest.world_size, chosen.manifest.zero_stage) == (self._group.size, zero_stage):
+            return [self._state_key()]
+        log.info("checkpoint %s: state of %d processes at ZeRO stage %d is dealt anew to %d at stage %d", chosen.uri,
+                 chosen.manifest.world_size, chosen.manifest.zero_stage, self._group.size, zero_stage)
+        return [_state_key(rank) for rank in range(chosen.manifest.world_size)]
+
+    def _fetched(self, chosen: Checkpoint, folder: Path, leads: bool, states: list[str]) -> bool:
         """Whether every rank has its verified part. A damaged checkpoint is marked, so that the next look passes it."""
         def part() -> bool:
             try:
-                fetch(self._store, chosen.uri, chosen.digest, folder, lambda key: key == self._state_key() or (
+                # Files that several processes of a pod read are fetched by one of them.
+                own = states == [self._state_key()]
+                fetch(self._store, chosen.uri, chosen.digest, folder, lambda key: ((own or leads) and key in states) or (
                     leads and key.startswith(f"{MODEL}/")))
             except StorageError as error:
                 if error.reason not in (DIGEST_MISMATCH, OBJECT_NOT_FOUND):
@@ -173,14 +145,20 @@ class Checkpoints:
         return self._group.largest(int(not whole)) == 0
 
     def _state_key(self) -> str:
-        return f"state/rank-{self._group.rank}.pt"
+        return _state_key(self._group.rank)
 
 
-def _check_layout(checkpoint: Checkpoint, world_size: int, zero_stage: int) -> None:
-    manifest = checkpoint.manifest
-    if (manifest.world_size, manifest.zero_stage) != (world_size, zero_stage):
+def _state_key(rank: int) -> str:
+    return f"state/rank-{rank}.pt"
+
+
+def _load(engine: Engine, checkpoint: Checkpoint, states: tuple[Path, ...]) -> None:
+    try:
+        load_state(engine, states)
+    except (IncompleteStateError, FileNotFoundError) as error:
+        manifest = checkpoint.manifest
         raise UserFault(
             "CheckpointLayoutChanged",
-            f"{checkpoint.uri}: found the optimiser state of {manifest.world_size} processes at ZeRO stage "
-            f"{manifest.zero_stage}; expected {world_size} processes at stage {zero_stage}. Set workers or trainers, "
-            "processesPerPod and zeroStage back to what they were, or start a new run from this checkpoint")
+            f"{checkpoint.uri}: the optimiser state of {manifest.world_size} processes at ZeRO stage {manifest.zero_stage} "
+            f"cannot be dealt to {engine.group.size} at stage {engine.zero_stage}: {error}. Go on with the release and the "
+            "number of processes that wrote it, or start a new run whose base model is this checkpoint") from None
