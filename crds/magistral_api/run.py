@@ -138,7 +138,7 @@ class RL(ApiModel):
     optimizer: RLOptimizer = RLOptimizer()
     zero_stage: ZeroStage = 2
     checkpoint_every: int = Field(20, ge=1, description="Steps between committed checkpoints.")
-    trainers: int = Field(1, ge=1, le=1024, description="Pods of the trainer StatefulSet.")
+    trainers: int = Field(1, ge=1, le=1024, description="Pods of the trainer StatefulSet. May change while suspended.")
     generators: int = Field(1, ge=1, le=4096, description="Pods of the vLLM generator Deployment.")
     verifiers: int = Field(1, ge=1, le=4096, description="Pods of the verifier Deployment.")
     weight_transport: Literal["store"] = "store"
@@ -242,10 +242,13 @@ class MagistralRunSpec(ApiModel):
         Cel("has(self.sft) == has(oldSelf.sft) && (!has(self.sft) || self.sft == oldSelf.sft)",
             f"spec.sft {IMMUTABLE}", ".sft"),
         Cel("has(self.rl) == has(oldSelf.rl) && (!has(self.rl) || (self.rl.batchSize == oldSelf.rl.batchSize"
-            " && self.rl.groupSize == oldSelf.rl.groupSize && self.rl.trainers == oldSelf.rl.trainers"
-            " && self.rl.prompts == oldSelf.rl.prompts))",
-            "spec.rl.batchSize, groupSize, trainers and prompts are immutable once the run exists; "
-            "generators, verifiers and steps may change", ".rl"),
+            " && self.rl.groupSize == oldSelf.rl.groupSize && self.rl.prompts == oldSelf.rl.prompts))",
+            "spec.rl.batchSize, groupSize and prompts are immutable once the run exists; "
+            "generators, verifiers and steps may change, trainers while the run is suspended", ".rl"),
+        Cel("!has(self.rl) || !has(oldSelf.rl) || self.rl.trainers == oldSelf.rl.trainers"
+            " || (self.suspend && oldSelf.suspend)",
+            "spec.rl.trainers may change only while the run is suspended: set spec.suspend to true, wait for phase "
+            "Suspended, change trainers, then set suspend to false", ".rl.trainers"),
     )
 
 

@@ -116,6 +116,7 @@ def test_when_created(api: Api, sentence: str) -> None:
     assert message in refused.json()["message"]
 
 
+RESIZED = "spec.rl.trainers may change only while the run is suspended"
 IMMUTABLE: dict[str, tuple[str, Manifest, Manifest]] = {
     "the paradigm stays": (
         "RL", {"suspend": True}, {"paradigm": "Evaluate", "rl": None}),
@@ -126,7 +127,6 @@ IMMUTABLE: dict[str, tuple[str, Manifest, Manifest]] = {
     "SFT stays": ("SFT", {"failurePolicy": {"maxRestarts": 9}}, {"sft": {"epochs": 9}}),
     "the RL batch stays": ("RL", {"rl": {"steps": 80}}, {"rl": {"batchSize": 32}}),
     "the RL group stays": ("RL", {"rl": {"generators": 2}}, {"rl": {"groupSize": 8}}),
-    "the trainers stay": ("RL", {"rl": {"steps": 41}}, {"rl": {"trainers": 2}}),
     "the prompts stay": ("RL", {"study": "s"}, {"rl": {"prompts": [{"uri": "s3://magistral/q.jsonl"}]}}),
 }
 
@@ -156,6 +156,24 @@ def test_when_changed(api: Api, stored: dict[str, Manifest], sentence: str) -> N
     assert "immutable once the run exists" in refused.json()["message"]
 
 
+def test_the_number_of_trainers_changes_only_while_the_run_is_suspended(api: Api) -> None:
+    made = run("RL", name="resized")
+    api.create(RUN, made)
+
+    def patch(**spec: Any) -> httpx.Response:
+        return api.http.patch(RUN.path("default", "resized"), json={"spec": spec},
+                              headers={"Content-Type": "application/merge-patch+json"})
+
+    for refused in (patch(rl={"trainers": 2}), patch(suspend=True, rl={"trainers": 2})):
+        assert refused.status_code == 422
+        assert RESIZED in refused.json()["message"]
+    assert patch(suspend=True).is_success
+    assert RESIZED in patch(suspend=False, rl={"trainers": 2}).json()["message"]
+    assert patch(rl={"trainers": 2}).is_success
+    assert patch(suspend=False).is_success
+    assert "must be a multiple of rl.trainers" in patch(suspend=True, rl={"trainers": 3}).json()["message"]
+
+
 def test_a_checkpoint_never_changes(api: Api) -> None:
     spec = {"run": "one", "runUid": "u", "stage": "rl", "step": 1, "digest": DIGEST, "uri": "s3://magistral/x",
             "sizeBytes": 1}
@@ -180,7 +198,7 @@ def test_an_object_that_the_operator_has_not_seen_is_not_taken_for_a_finished_on
 
 def test_every_rule_of_the_models_is_tried_here() -> None:
     tried = [message for *_, message in CREATED.values()]
-    tried += ["immutable once the run exists", "a Checkpoint is immutable"]
+    tried += [RESIZED, "immutable once the run exists", "a Checkpoint is immutable"]
     models = (MagistralRunSpec, RL, SFT, Teacher, MagistralRuntimeSpec, CheckpointSpec)
     rules = [rule.message for model in models for rule in model.cel]
     assert [message for message in rules if not any(part in message for part in tried)] == []
