@@ -12,7 +12,7 @@ import socket
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import aiohttp
 
@@ -77,7 +77,7 @@ class Vllm:
         self._url = f"http://{LOOPBACK}:{port}"
         self._workers = 1
 
-    async def __aenter__(self) -> "Vllm":
+    async def __aenter__(self) -> Self:
         # A connection a request: the server closes idle ones after five seconds, and a POST on such a one is lost.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
