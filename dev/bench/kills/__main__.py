@@ -30,9 +30,10 @@ from dev.roles import chain
 from dev.roles.run import Bucket, Run, put_inputs, running
 from magistral_workloads.contracts import GeneratorStatus
 from magistral_workloads.routes import bearer
+from magistral_workloads.training.curve import curve
 
-STEPS = {"generator": 120, "trainer": 80, "conductor": 60, "verifier": 60}
-"""Of one run. On two cores enough for ten generators, 20 of the others."""
+STEPS = {"generator": 80, "trainer": 20, "conductor": 20, "verifier": 20}
+"""Of one run; about three seconds each on two cores. What is not killed in one run is killed in the next."""
 FIELDS: dict[str, Any] = {
     "batchSize": 16, "groupSize": 4, "trainers": 2, "generators": 2, "verifiers": 2, "checkpointEvery": 5,
     "maxUnpenalizedTokens": 1000, "cacheTokens": 200, "microbatchTokens": 2048, "languageConsistency": False,
@@ -125,8 +126,10 @@ def disturb(outcome: Outcome, wanted: int, draw: random.Random, folder: Path, bu
 
 def _kill(run: Run, outcome: Outcome, draw: random.Random) -> None:
     victim = draw.choice(sorted(name for name, kubelet in run.pods.items() if kubelet.pod.role == outcome.role))
-    reached, began = _step(run), time.monotonic()
+    began = time.monotonic()
     run.kill(victim)
+    # Of the store, as what the conductor said last may be older than the kill.
+    reached = len(curve(run.store, run.config.run_uid, "rl"))
     outcome.kills += 1
     if outcome.role == "generator":
         _until(run, lambda: _get(run, victim, "/healthz") is not None)
@@ -137,7 +140,7 @@ def _kill(run: Run, outcome: Outcome, draw: random.Random) -> None:
         _until(run, lambda: _all_back(run, reached))
     if not run.ended:
         outcome.seconds.append(time.monotonic() - began)
-    say(f"  kill {outcome.kills}: {victim} at step {reached}, back after {duration(time.monotonic() - began)} at step "
+    say(f"  kill {outcome.kills}: {victim} after step {reached}, back after {duration(time.monotonic() - began)} at step "
         f"{_step(run)}")
 
 
