@@ -32,8 +32,8 @@ from magistral_workloads.contracts import GeneratorStatus
 from magistral_workloads.routes import bearer
 from magistral_workloads.training.curve import curve
 
-STEPS = {"generator": 80, "trainer": 20, "conductor": 20, "verifier": 20}
-"""Of one run; about three seconds each on two cores. What is not killed in one run is killed in the next."""
+STEPS = {"generator": 300, "trainer": 20, "conductor": 20, "verifier": 20}
+"""Of one run, one to three seconds each on two cores. What is not killed in one run is killed in the next."""
 FIELDS: dict[str, Any] = {
     "batchSize": 16, "groupSize": 4, "trainers": 2, "generators": 2, "verifiers": 2, "checkpointEvery": 5,
     "maxUnpenalizedTokens": 1000, "cacheTokens": 200, "microbatchTokens": 2048, "languageConsistency": False,
@@ -120,6 +120,7 @@ def disturb(outcome: Outcome, wanted: int, draw: random.Random, folder: Path, bu
     outcome.moved_tokens += int(said.metrics.get("movedTokens", 0))
     outcome.aborted += int(said.metrics.get("aborted", 0))
     outcome.found.append(faults(ledger(bucket.store, uid), rl, PROBLEMS, seed))
+    say(f"  {uid}: {outcome.found[-1]}")
     if outcome.role == "trainer":
         outcome.difference = max(outcome.difference or 0, _replayed(folder, bucket, fields, uid, seed))
 
