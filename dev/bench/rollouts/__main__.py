@@ -70,7 +70,8 @@ def main() -> int:
     workload = Workload(steps=parser.parse_args().steps)
     load = os.getloadavg()[0]
     say(f"{workload.batch} completions a step in groups of {workload.group}, at most {workload.tokens} tokens; "
-        f"steps {workload.first} to {workload.last} of ours count, 3 to {TRL_STEPS} of TRL; {os.cpu_count()} cores, load {load:.1f} at the start")
+        f"steps {workload.first} to {workload.last} of ours count, 3 to {TRL_STEPS} of TRL; {os.cpu_count()} cores, "
+        f"load {load:.1f} at the start")
     with tempfile.TemporaryDirectory(prefix="bench-rollouts-") as scratch:
         folder = Path(scratch)
         model = save_model(folder / "model", workload.longest)
@@ -84,7 +85,8 @@ def main() -> int:
     lengths = runs["asynchronous"].side.lengths
     packed = {"lengths up to 32k": packing(None, PAPER),
               "this bench": packing(lengths, {"--budget": ours.MICROBATCH, "--ranks": 2})}
-    result = {"bench": "rollouts", "load": load, "tokens_per_s": {name: run.side.rate for name, run in runs.items()} | {"trl": best.rate},
+    result = {"bench": "rollouts", "load": load,
+              "tokens_per_s": {name: run.side.rate for name, run in runs.items()} | {"trl": best.rate},
               "trl_setting": best.name, "trl_tried": {setting: side.rate if isinstance(side, Side) else side
                                                       for setting, side in tried.items()},
               "ratio_to_trl": runs["asynchronous"].side.rate / best.rate,
