@@ -2,7 +2,7 @@
 
 import pytest
 
-from magistral_api.names import PARADIGM_STAGES
+from magistral_api.names import LABEL_RUN, PARADIGM_STAGES
 from magistral_operator.kinds import BY_NAME, CHECKPOINT, CHILDREN, POD, RUN, RUNTIME, SECRET, WORKLOADS
 from tests.control_plane.cluster import Api, Namespace, eventually, runtime
 
@@ -122,13 +122,15 @@ def test_a_run_deleted_and_applied_again_at_once_starts_afresh(ns: Namespace) ->
 
 
 def test_children_orphaned_by_their_run_make_way_for_the_next_one(ns: Namespace) -> None:
-    ns.run("Evaluate")
-    ns.pod("worker", "preflight")
+    ns.run("RL")
+    ns.succeed("preflight")
+    ns.pods("trainer", count=2)
+    left = [(kind, found["metadata"]["name"]) for kind in CHILDREN for found in ns.api.list(kind, ns.name, LABEL_RUN)]
     ns.api.delete(RUN, ns.name, "one", "Orphan")
     ns.until_gone("MagistralRun", "one")
-    uid = ns.run("Evaluate")["metadata"]["uid"]
-    for kind, part in (("Job", "preflight"), ("ServiceAccount", "worker"), ("ConfigMap", "progress")):
-        ns.until(kind, f"one-{part}", lambda found: found is not None and [
+    uid = ns.run("RL")["metadata"]["uid"]
+    for kind, name in left:
+        ns.until(kind.name, name, lambda found: found is None or [
             owner["uid"] for owner in found["metadata"].get("ownerReferences", [])] == [uid])
 
 
