@@ -16,7 +16,7 @@ import torch
 from trl.experimental.async_grpo.async_grpo_trainer import TokenBudgetBatcher
 
 from magistral_workloads.algorithm.groups import rank_permutation
-from magistral_workloads.algorithm.packing import greedy
+from magistral_workloads.algorithm.packing import greedy, split
 
 IDLE_TOKENS = 2
 """What a rank of ours computes where its peers have one microbatch more (training.model.Microbatch.idle)."""
@@ -58,13 +58,16 @@ class Packed:
 
 
 def ours(lengths: Sequence[int], budget: int, ranks: int) -> Packed:
-    """Ranks by the pre-set permutation, then greedy collation of each rank's share; sequences one after the other."""
+    """Ranks by the pre-set permutation, then greedy collation of each rank's share, split where a peer has more
+    microbatches; sequences one after the other.
+    """
     places = rank_permutation(len(lengths), ranks, seed=0, step=1)
     shares = [[length for length, place in zip(lengths, places, strict=True) if place == rank] for rank in range(ranks)]
-    packed = [[(tokens := sum(share[i] for i in members), tokens) for members in greedy(share, budget)]
-              for share in shares]
+    packed = [greedy(share, budget) for share in shares]
     most = max(map(len, packed))
-    return Packed([passes + [(0, IDLE_TOKENS)] * (most - len(passes)) for passes in packed], budget)
+    passes = [[(tokens := sum(share[i] for i in members), tokens) for members in split(parts, share, most)]
+              for parts, share in zip(packed, shares, strict=True)]
+    return Packed([mine + [(0, IDLE_TOKENS)] * (most - len(mine)) for mine in passes], budget)
 
 
 def pad_to_longest(lengths: Sequence[int], budget: int, ranks: int) -> Packed:

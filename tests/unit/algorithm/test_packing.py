@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magistral_workloads.algorithm.packing import greedy, in_order
+from magistral_workloads.algorithm.packing import greedy, in_order, split
 
 CAPACITY = 64
 LENGTHS = st.lists(st.integers(1, CAPACITY), max_size=40)
@@ -47,3 +47,16 @@ def test_greedy_collation_needs_fewer_microbatches_than_arrival_order_on_skewed_
 def test_a_sequence_longer_than_a_microbatch_is_not_lost_but_stays_alone() -> None:
     assert greedy([3, 65, 2], CAPACITY) == [[1], [0, 2]]
     assert in_order([3, 65, 2], CAPACITY) == [[0], [1], [2]]
+
+
+@given(LENGTHS, st.integers(0, 60))
+def test_a_rank_splits_microbatches_rather_than_padding_to_keep_pace(lengths: list[int], number: int) -> None:
+    packed = greedy(lengths, CAPACITY)
+    parts = split(packed, lengths, number)
+    assert len(parts) == max(len(packed), min(number, len(lengths)))
+    assert sorted(index for members in parts for index in members) == list(range(len(lengths)))
+    assert all(sum(lengths[i] for i in members) <= CAPACITY for members in parts)
+
+
+def test_microbatches_that_are_enough_stay_as_they_are() -> None:
+    assert split([[1], [0, 2]], [3, 65, 2], 2) == [[1], [0, 2]]

@@ -2,6 +2,7 @@
 
 import torch
 
+from magistral_workloads.algorithm.packing import greedy
 from magistral_workloads.training.rl import collate
 from magistral_workloads.transport.rollouts import decode, encode
 from tests.training import tiny
@@ -11,7 +12,7 @@ def test_every_completion_token_comes_once_with_its_own_values() -> None:
     batch = tiny.batch(5, 2)
     share = decode(encode(batch, 1, 5))
     seen: list[tuple[int, float, float, int]] = []
-    for part in collate(share, capacity=48):
+    for part in collate(share, greedy(share.lengths.tolist(), 48)):
         tokens = part.batch.input_ids[part.batch.predicted]
         assert part.batch.input_ids.numel() <= 48
         assert len(tokens) == len(part.generator_logprobs) == len(part.advantages) == len(part.group_tokens)
@@ -26,10 +27,11 @@ def test_every_completion_token_comes_once_with_its_own_values() -> None:
 
 
 def test_a_share_without_sequences_makes_no_microbatch() -> None:
-    assert collate(decode(encode(tiny.batch(5, 2), 7, 5)), capacity=48) == []
+    share = decode(encode(tiny.batch(5, 2), 7, 5))
+    assert collate(share, greedy(share.lengths.tolist(), 48)) == []
 
 
 def test_a_sequence_longer_than_a_microbatch_is_trained_all_the_same() -> None:
     share = decode(encode(tiny.batch(5, 1), 0, 5))
-    parts = collate(share, capacity=9)
+    parts = collate(share, greedy(share.lengths.tolist(), 9))
     assert sum(len(part.advantages) for part in parts) == int(share.completion_lengths.sum())

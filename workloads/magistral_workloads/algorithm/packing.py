@@ -15,6 +15,20 @@ def greedy(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     return _first_fit(sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)), lengths, capacity, look_back=len(lengths))
 
 
+def split(microbatches: Sequence[Sequence[int]], lengths: Sequence[int], number: int) -> list[list[int]]:
+    """`number` microbatches out of fewer, where there are enough sequences: the fullest of several becomes two.
+
+    Ranks make the same number of passes, as collectives need it. One that splits what it has computes no padding for that.
+    """
+    parts = [list(members) for members in microbatches]
+    while len(parts) < number and (several := [members for members in parts if len(members) > 1]):
+        fullest = max(several, key=lambda members: sum(lengths[i] for i in members))
+        ordered = sorted(fullest, key=lambda i: (-lengths[i], i))
+        parts.remove(fullest)
+        parts += [ordered[::2], ordered[1::2]]
+    return parts
+
+
 def in_order(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     """The baseline that `greedy` is quoted against: as they arrive, a new microbatch when the next does not fit."""
     return _first_fit(range(len(lengths)), lengths, capacity, look_back=1)

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from magistral_api.manifest import digest
 from magistral_api.problems import SftRow
 from magistral_api.run import SFT
-from magistral_workloads.algorithm.packing import greedy
+from magistral_workloads.algorithm.packing import greedy, split
 from magistral_workloads.algorithm.schedule import Epochs, learning_rate, share
 from magistral_workloads.checkpoints import records
 from magistral_workloads.progress import UserFault
@@ -83,8 +83,9 @@ class Finetuning:
         learnt = sum(example.learnt for example in batch)
         # Dealt longest first, every rank gets long and short rows.
         mine = share(sorted(batch, key=lambda example: -len(example.tokens)), self._group.rank, self._group.size)
-        parts = [[mine[i] for i in members]
-                 for members in greedy([len(example.tokens) for example in mine], self._sft.microbatch_tokens)]
+        lengths = [len(example.tokens) for example in mine]
+        packed = greedy(lengths, self._sft.microbatch_tokens)
+        parts = [[mine[i] for i in members] for members in split(packed, lengths, self._group.largest(len(packed)))]
         sums = {"loss": 0.0}
 
         def loss(_index: int, logprobs: Tensor, _entropy: Tensor) -> Tensor:

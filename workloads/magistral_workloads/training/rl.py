@@ -1,6 +1,6 @@
 """One RL step on one rank: its share of the batch to microbatches, the loss over them, the step's metrics."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from magistral_api.run import RL
 from magistral_workloads.algorithm.loss import LossInputs, grpo, means
-from magistral_workloads.algorithm.packing import greedy, in_order
+from magistral_workloads.algorithm.packing import greedy, in_order, split
 from magistral_workloads.algorithm.schedule import learning_rate
 from magistral_workloads.training.engine import Engine
 from magistral_workloads.training.model import Microbatch
@@ -25,12 +25,13 @@ class Part:
     group_tokens: Tensor
 
 
-def collate(share: Share, capacity: int) -> list[Part]:
-    """Greedy collation of a share. `capacity`: tokens of a microbatch."""
+def collate(share: Share, microbatches: Sequence[Sequence[int]]) -> list[Part]:
+    """What lies in the share's arrays as one microbatch each. `microbatches`: places of sequences in the share."""
     tokens = torch.split(torch.from_numpy(share.tokens).long(), share.lengths.tolist())
     logprobs = torch.split(torch.from_numpy(share.logprobs), share.completion_lengths.tolist())
 
-    def part(members: list[int]) -> Part:
+    def part(members: Sequence[int]) -> Part:
+        members = list(members)
         sizes = torch.from_numpy(share.completion_lengths[members]).long()
         return Part(
             batch=Microbatch.of([tokens[i] for i in members], share.prompt_lengths[members].tolist()),
@@ -38,13 +39,15 @@ def collate(share: Share, capacity: int) -> list[Part]:
             advantages=torch.from_numpy(share.advantages[members]).repeat_interleave(sizes),
             group_tokens=torch.from_numpy(share.group_tokens[members]).repeat_interleave(sizes))
 
-    return [part(members) for members in greedy(share.lengths.tolist(), capacity)]
+    return [part(members) for members in microbatches]
 
 
 def train_step(engine: Engine, share: Share, rl: RL) -> dict[str, float]:
     """The optimiser step of `share.step`, all ranks together; metrics of the whole batch, the same on every rank."""
-    parts = collate(share, rl.microbatch_tokens)
-    sums = _known_before(share, rl.microbatch_tokens, len(parts))
+    lengths: list[int] = share.lengths.tolist()
+    packed = greedy(lengths, rl.microbatch_tokens)
+    parts = collate(share, split(packed, lengths, engine.group.largest(len(packed))))
+    sums = _known_before(share, rl.microbatch_tokens, len(packed))
 
     def loss(index: int, logprobs: Tensor, entropy: Tensor) -> Tensor:
         part, device = parts[index], logprobs.device
