@@ -57,6 +57,7 @@ ROWS = {
     "lost_s": "seconds of generation lost, median", "lost_worst_s": "  worst",
     "live_s": "given → live and proved, s, median", "live_worst_s": "  worst",
     "fetch_s": "  of it fetched and verified, s, median",
+    "fetch_gap_s": "while fetching: no request got a token, s, median", "fetch_gap_worst_s": "  worst",
     "aborted": "requests aborted, all updates", "steady_gap_s": "without an update: longest gap in 2 s, s, median",
     "tokens_per_s": "without an update: tokens a second"}
 
@@ -92,12 +93,13 @@ class Measured:
     lost: list[float] = field(default_factory=list)
     live: list[float] = field(default_factory=list)
     fetch: list[float] = field(default_factory=list)
+    fetch_gaps: list[float] = field(default_factory=list)
     quiet_gaps: list[float] = field(default_factory=list)
     quiet_rates: list[float] = field(default_factory=list)
     aborted: int = 0
 
     def figures(self) -> dict[str, float]:
-        """The pause is the longest gap around an update less the usual longest gap without one."""
+        """The pause is the longest gap after the fetch less the usual longest gap without an update."""
         usual = median(self.quiet_gaps)
         pauses = [max(0.0, gap - usual) for gap in self.gaps]
         return {"updates": len(pauses), "pause_s": median(pauses), "pause_worst_s": max(pauses),
@@ -105,6 +107,7 @@ class Measured:
                 "wasted": median(self.wasted), "wasted_worst": max(self.wasted),
                 "lost_s": median(self.lost), "lost_worst_s": max(self.lost),
                 "live_s": median(self.live), "live_worst_s": max(self.live), "fetch_s": median(self.fetch),
+                "fetch_gap_s": median(self.fetch_gaps), "fetch_gap_worst_s": max(self.fetch_gaps),
                 "aborted": self.aborted, "steady_gap_s": usual, "tokens_per_s": median(self.quiet_rates)}
 
 
@@ -141,8 +144,11 @@ class Bench:
         # What was in flight as the update began is less than what a pause a moment later takes away.
         again = sum(running) * (await self.vllm.preemptions() - preempted) / len(running)
         rate = streams.tokens(quiet, begun) / (begun - quiet)
-        measured.gaps.append(streams.longest_gap(begun, settled))
-        measured.request_gaps.append(max(streams.longest_gap(begun, settled, lane) for lane in range(LANES)))
+        # Requests go on while the version is fetched, in every mode; how evenly is a matter of free cores.
+        fetched = begun + done.fetch_seconds
+        measured.fetch_gaps.append(streams.longest_gap(begun, fetched))
+        measured.gaps.append(streams.longest_gap(fetched, settled))
+        measured.request_gaps.append(max(streams.longest_gap(fetched, settled, lane) for lane in range(LANES)))
         measured.wasted.append(streams.thrown - thrown + again)
         measured.lost.append(settled - begun - streams.tokens(begun, settled) / rate)
         measured.live.append(live - begun)
