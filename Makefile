@@ -61,8 +61,14 @@ bench-rollouts: venv  ## Tokens trained a second: ours beside TRL and our synchr
 bench-kills: venv  ## Processes of RL runs killed at random moments: KILLS=20 (of each role) ONLY=generator,trainer,conductor,verifier
 	@$(PYTHON_BIN)/python -m dev.bench.kills --kills $(or $(KILLS),20) $(if $(ONLY),--only $(ONLY))
 
+table3: venv  ## The paper's Table 3 on the demo's task: SFT alone, RL alone, SFT + RL: SEEDS=3
+	@$(PYTHON_BIN)/python -m dev.study.table3 --seeds $(or $(SEEDS),3)
+
+ablations: venv  ## ε_high, upsampling and sequences in flight on the demo's task, a run each
+	@$(PYTHON_BIN)/python -m dev.study.ablations
+
 lock: venv  ## Resolve locks/*.in into hashed locks
 	@dev/lock.sh
 
 .PHONY: help venv demo test crash-sweep unit lint crds cluster-up cluster-down cluster-status images bench-control-plane \
-  bench-pauses bench-simulation bench-rollouts bench-kills lock
+  bench-pauses bench-simulation bench-rollouts bench-kills table3 ablations lock

@@ -1,6 +1,5 @@
 """`make demo`: from nothing to two trained models, an evaluation table and a checkpoint named by its digest."""
 
-import os
 import subprocess
 import sys
 import time
@@ -10,8 +9,6 @@ from dev.demo.watch import follow
 from dev.kubectl import ROOT, Cluster
 from magistral_api import names
 from magistral_api.progress import StageProgress
-from magistral_api.runtime import SecretRef, Storage
-from magistral_workloads.storage import ObjectStore
 
 OUTPUT = ROOT / ".cluster" / "demo"
 TRAINING_LIMIT = 1500
@@ -21,38 +18,6 @@ EVALUATION_LIMIT = 600
 def say(text: str, start: float = time.monotonic()) -> None:
     elapsed = int(time.monotonic() - start)
     print(f"[{elapsed // 60:02d}:{elapsed % 60:02d}] {text}", flush=True)
-
-
-def module(*arguments: str) -> None:
-    """Run one of our own modules, its output in plain sight."""
-    subprocess.run([sys.executable, "-m", *arguments], check=True, cwd=ROOT)
-
-
-def open_store(access: install.StoreAccess) -> ObjectStore:
-    """The demo's store as the workloads see it. Credentials go through the environment, as in a pod."""
-    os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"] = access.access_key, access.secret_key
-    return ObjectStore.connect(Storage(endpoint=access.endpoint, bucket=access.bucket,
-                                       credentials_secret_ref=SecretRef(name="object-store")))
-
-
-def prepare(cluster: Cluster) -> None:
-    """Cluster, images, data, store, operator, runtime: everything before the first run."""
-    say("cluster")
-    module("dev.cluster", "up")
-    say("images")
-    module("dev.images", "build", "--load")
-    say("demo data: a tiny base model, tasks, HumanEval problems, SmolLM2-135M")
-    module("dev.demo.data", "make")
-    say(f"namespace {install.NAMESPACE} and object store")
-    cluster.kubectl("delete", "namespace", install.NAMESPACE, "--ignore-not-found", "--timeout=120s", timeout=140)
-    install.namespace(cluster)
-    install.store(cluster)
-    with install.store_access(cluster) as access:
-        install.upload(access)
-    say("helm install of the operator")
-    install.operator(cluster)
-    install.restart_operator(cluster)
-    install.runtime(cluster)
 
 
 def train(cluster: Cluster) -> None:
@@ -78,7 +43,7 @@ def conclude(cluster: Cluster) -> int:
         assert data is not None
         summary.check_rl(checks, name, StageProgress.model_validate_json(data["data"]["rl"]))
     with install.store_access(cluster) as access:
-        store = open_store(access)
+        store = access.open()
         summary.check_checkpoint(checks, store, newest)
         OUTPUT.mkdir(parents=True, exist_ok=True)
         for name, run in runs.items():
@@ -102,7 +67,7 @@ def conclude(cluster: Cluster) -> int:
 def main() -> int:
     cluster = Cluster()
     try:
-        prepare(cluster)
+        install.everything(cluster, say)
     except subprocess.CalledProcessError as error:
         # It has said itself what is wrong.
         print(f"make demo: {' '.join(error.cmd[1:])} ended with {error.returncode}", file=sys.stderr)

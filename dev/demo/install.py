@@ -6,11 +6,13 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from dev.kubectl import ROOT, Cluster
+from magistral_api.runtime import SecretRef, Storage
+from magistral_workloads.storage import ObjectStore
 
 NAMESPACE = "magistral-demo"
 OPERATOR_NAMESPACE = "magistral-system"
@@ -26,6 +28,36 @@ class StoreAccess:
     bucket: str
     access_key: str
     secret_key: str
+
+    def open(self) -> ObjectStore:
+        """The store as the workloads see it."""
+        storage = Storage(endpoint=self.endpoint, bucket=self.bucket, credentials_secret_ref=SecretRef(name="object-store"))
+        return ObjectStore(storage, self.access_key, self.secret_key)
+
+
+def everything(cluster: Cluster, say: Callable[[str], None]) -> None:
+    """Cluster, images, data, an empty namespace, store, operator, runtime: all before the first run."""
+    say("cluster")
+    _module("dev.cluster", "up")
+    say("images")
+    _module("dev.images", "build", "--load")
+    say("demo data: a tiny base model, tasks, HumanEval problems, SmolLM2-135M")
+    _module("dev.demo.data", "make")
+    say(f"namespace {NAMESPACE} and object store")
+    cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=120s", timeout=140)
+    namespace(cluster)
+    store(cluster)
+    with store_access(cluster) as access:
+        upload(access)
+    say("helm install of the operator")
+    operator(cluster)
+    restart_operator(cluster)
+    runtime(cluster)
+
+
+def _module(*arguments: str) -> None:
+    """Run one of our own modules, its output in plain sight."""
+    subprocess.run([sys.executable, "-m", *arguments], check=True, cwd=ROOT)
 
 
 def namespace(cluster: Cluster, name: str = NAMESPACE) -> None:

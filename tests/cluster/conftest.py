@@ -15,7 +15,6 @@ from minio.minioadmin import MinioAdmin
 from dev.cluster import local, ways
 from dev.demo import install
 from dev.kubectl import ROOT, Cluster
-from magistral_api.runtime import SecretRef, Storage
 from magistral_workloads.storage import ObjectStore
 
 NAMESPACE = "magistral-test"
@@ -45,8 +44,7 @@ def runtime(name: str = RUNTIME, **storage: object) -> dict[str, object]:
 def store(cluster: Cluster) -> Iterator[ObjectStore]:
     """The runs' object store, from here."""
     with install.store_access(cluster, NAMESPACE) as access:
-        storage = Storage(endpoint=access.endpoint, bucket=access.bucket, credentials_secret_ref=SecretRef(name="store"))
-        yield ObjectStore(storage, access.access_key, access.secret_key, owner="the demo's store")
+        yield access.open()
 
 
 def placed(name: str, **pods: Mapping[str, object]) -> dict[str, object]:

@@ -20,13 +20,14 @@ def graded(problem: Problem, response: str) -> tuple[bool, bool]:
 def test_suites_and_training_prompts_have_no_question_in_common() -> None:
     named = tasks.maths()
     assert {name: len(problems) for name, problems in named.items()} == {
-        "demo-maths": tasks.MATHS_SUITE, "demo-select": tasks.SELECT_SUITE, "train-maths": tasks.TRAIN}
+        "demo-maths": tasks.MATHS_SUITE, "demo-select": tasks.SELECT_SUITE, "train-maths": tasks.TRAIN,
+        "table3": tasks.TABLE_SUITE}
     questions = [problem.prompt for problems in named.values() for problem in problems]
     assert len(set(questions)) == len(questions)
 
 
 def test_traces_never_show_a_question_of_a_suite() -> None:
-    held_out = {p.prompt for name in ("demo-maths", "demo-select") for p in tasks.maths()[name]}
+    held_out = {p.prompt for name in ("demo-maths", "demo-select", "table3") for p in tasks.maths()[name]}
     held_out |= {p.prompt for p in tasks.code()}
     assert held_out.isdisjoint(trace.messages[-1]["content"] for trace in traces.traces(2000, seed=3))
 
