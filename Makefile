@@ -67,8 +67,11 @@ table3: venv  ## The paper's Table 3 on the demo's task: SFT alone, RL alone, SF
 ablations: venv  ## ε_high, upsampling and sequences in flight on the demo's task, a run each
 	@$(PYTHON_BIN)/python -m dev.study.ablations
 
+humaneval: venv  ## SmolLM2-135M-Instruct on all of HumanEval, through the whole stack
+	@$(PYTHON_BIN)/python -m dev.study.humaneval
+
 lock: venv  ## Resolve locks/*.in into hashed locks
 	@dev/lock.sh
 
 .PHONY: help venv demo test crash-sweep unit lint crds cluster-up cluster-down cluster-status images bench-control-plane \
-  bench-pauses bench-simulation bench-rollouts bench-kills table3 ablations lock
+  bench-pauses bench-simulation bench-rollouts bench-kills table3 ablations humaneval lock

@@ -6,14 +6,12 @@ Every run starts from the same base model. The SFT runs learn from the ledger of
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from statistics import fmean
 from typing import Any
 
 from dev.demo import install
-from dev.kubectl import Cluster
-from dev.study.runs import finished, load, named, say
+from dev.study.runs import finished, load, named, ready, say
 from magistral_workloads.conductor.ledger import Ledger
 from magistral_workloads.storage import ObjectStore
 from magistral_workloads.training.curve import curve
@@ -71,12 +69,7 @@ def figures(store: ObjectStore, run: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> int:
-    cluster = Cluster()
-    try:
-        install.everything(cluster, say)
-    except subprocess.CalledProcessError as error:
-        print(f"make ablations: {' '.join(error.cmd[1:])} ended with {error.returncode}", file=sys.stderr)
-        return 1
+    cluster = ready()
     found: dict[str, dict[str, Any]] = {}
     with install.store_access(cluster) as access:
         store = access.open()

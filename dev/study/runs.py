@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -24,6 +25,17 @@ def say(text: str) -> None:
     """A line, with the time since this process began."""
     minutes, seconds = divmod(int(time.monotonic() - _BEGAN), 60)
     print(f"[{minutes:02d}:{seconds:02d}] {text}", flush=True)
+
+
+def ready() -> Cluster:
+    """The demo's cluster with nothing on it but its installation. Raises SystemExit when a step of that failed."""
+    cluster = Cluster()
+    try:
+        install.everything(cluster, say)
+    except subprocess.CalledProcessError as error:
+        # It has said itself what is wrong.
+        raise SystemExit(f"{' '.join(error.cmd[1:])} ended with {error.returncode}") from None
+    return cluster
 
 
 def load(file: str) -> dict[str, Any]:

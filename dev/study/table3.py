@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from dev.demo import install
-from dev.kubectl import ROOT, Cluster
-from dev.study.runs import finished, load, named, say
+from dev.kubectl import ROOT
+from dev.study.runs import finished, load, named, ready, say
 from magistral_api import names
 
 OUTPUT = ROOT / ".cluster" / "table3"
@@ -30,12 +29,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m dev.study.table3", description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     choice = parser.parse_args()
-    cluster = Cluster()
-    try:
-        install.everything(cluster, say)
-    except subprocess.CalledProcessError as error:
-        print(f"make table3: {' '.join(error.cmd[1:])} ended with {error.returncode}", file=sys.stderr)
-        return 1
+    cluster = ready()
     results: dict[str, list[dict[str, Any]]] = {}
     last: dict[str, Any] = {}
     for runs in finished(cluster, batches(choice.seeds)):
