@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from magistral_workloads.training.model import LOGIT_ROWS
 from magistral_workloads.training.rendezvous import COLLECTIVE_SECONDS
 from tests.training import tiny
 from tests.training.processes import ranks
@@ -23,24 +24,44 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.write_model(tmp_path_factory.mktemp("base"))
 
 
-def test_two_processes_learn_what_one_learns_at_every_zero_stage(base: Path, tmp_path: Path) -> None:
-    found, weights = {}, {}
-    for size in (1, 2):
-        out = tmp_path / f"weights-{size}"
-        out.mkdir()
-        arguments = {"model": str(base), "weights": str(out), "stages": STAGES if size == 2 else [0]}
-        with ranks(tmp_path / str(size), size, "worker.equality", arguments) as group:
-            found[size] = group.results()
-        weights[size] = {stage: load_file(out / f"{stage}.safetensors") for stage in arguments["stages"]}
-    alone, before = found[1][0]["0"], AutoModelForCausalLM.from_pretrained(base).state_dict()
-    assert not torch.equal(weights[1][0]["lm_head.weight"], before["lm_head.weight"])
-    for stage in STAGES:
-        assert found[2][0][str(stage)] == found[2][1][str(stage)]
-        for mine, other in zip(alone, found[2][0][str(stage)], strict=True):
+Learnt = tuple[dict[str, Any], dict[str, dict[str, Tensor]]]
+"""Metrics of rank 0, and weights at the end, by ZeRO stage."""
+
+
+def learnt(base: Path, folder: Path, size: int, stages: list[int], **loading: object) -> Learnt:
+    """Three steps at each stage; every rank has the same metrics."""
+    out = folder / "weights"
+    out.mkdir(parents=True)
+    arguments = {"model": str(base), "weights": str(out), "stages": stages, "loading": loading}
+    with ranks(folder, size, "worker.equality", arguments) as group:
+        first, *others = group.results()
+    assert all(other == first for other in others)
+    return first, {str(stage): load_file(out / f"{stage}.safetensors") for stage in stages}
+
+
+@pytest.fixture(scope="module")
+def alone(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Learnt:
+    return learnt(base, tmp_path_factory.mktemp("alone"), 1, [0])
+
+
+def assert_same(found: Learnt, alone: Learnt) -> None:
+    for stage, metrics in found[0].items():
+        for mine, other in zip(alone[0]["0"], metrics, strict=True):
             assert {name: other[name] for name in METRICS} == pytest.approx(
                 {name: mine[name] for name in METRICS}, rel=1e-4, abs=1e-6)
-        for name, tensor in weights[1][0].items():
-            torch.testing.assert_close(weights[2][stage][name], tensor, rtol=1e-4, atol=2e-5)
+        for name, tensor in alone[1]["0"].items():
+            torch.testing.assert_close(found[1][stage][name], tensor, rtol=1e-4, atol=2e-5)
+
+
+def test_two_processes_learn_what_one_learns_at_every_zero_stage(base: Path, tmp_path: Path, alone: Learnt) -> None:
+    before = AutoModelForCausalLM.from_pretrained(base).state_dict()
+    assert not torch.equal(alone[1]["0"]["lm_head.weight"], before["lm_head.weight"])
+    assert_same(learnt(base, tmp_path / "two", 2, STAGES), alone)
+
+
+def test_the_same_is_learnt_when_activations_are_recomputed_and_logits_come_in_pieces(
+        base: Path, tmp_path: Path, alone: Learnt) -> None:
+    assert_same(learnt(base, tmp_path / "two", 2, STAGES, recompute=True, microbatch_tokens=3 * LOGIT_ROWS), alone)
 
 
 def test_no_collective_of_any_group_waits_longer_for_a_lost_peer_than_the_group_s_limit(base: Path, tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ def settings(stage: int) -> RL:
         "maxUnpenalizedTokens": 32, "cacheTokens": 16, "microbatchTokens": 48})
 
 
-def learn(group_: group.Group, folder: Path, stage: int, dtype: torch.dtype) -> engine.Engine:
-    policy = model.load(folder, "cpu").to(dtype)
+def learn(group_: group.Group, folder: Path, stage: int, dtype: torch.dtype, **loading: Any) -> engine.Engine:
+    policy = model.load(folder, "cpu", **loading).to(dtype)
     return engine.Engine(policy, group_, OPTIMIZER, stage)
 
 
@@ -42,9 +42,9 @@ def train(engine_: engine.Engine, stage: int, steps: list[int]) -> list[dict[str
 def equality(arguments: dict[str, Any]) -> Any:
     """Three steps at each ZeRO stage; metrics by stage, and the weights at the end in a file of rank 0."""
     group_ = joined(arguments)
-    metrics = {}
+    metrics, loading = {}, arguments.get("loading", {})
     for stage in arguments["stages"]:
-        trained = learn(group_, Path(arguments["model"]), stage, torch.float32)
+        trained = learn(group_, Path(arguments["model"]), stage, torch.float32, **loading)
         metrics[str(stage)] = train(trained, stage, [1, 2, 3])
         weights = trained.full_weights()
         if group_.rank == 0:

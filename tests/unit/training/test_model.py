@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from magistral_workloads.training.model import Microbatch, load, save
+from magistral_workloads.training.model import LOGIT_ROWS, Microbatch, load, save
 from tests.training import tiny
 
 SEQUENCES = [torch.tensor([0, 3, 40, 41, 4, 50, 51, 52, 1]), torch.tensor([0, 60, 4, 61]), torch.tensor([0, 70, 71])]
@@ -29,8 +29,10 @@ def by_hand(model: torch.nn.Module) -> tuple[Tensor, Tensor]:
     return torch.cat(logprobs), torch.cat(entropies)
 
 
-def test_packed_sequences_have_the_logprobs_entropy_and_gradients_of_each_one_alone(base: Path) -> None:
-    policy, model = load(base, "cpu"), AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+@pytest.mark.parametrize("pieces", [1, 3, 20])
+def test_packed_sequences_have_the_logprobs_entropy_and_gradients_of_each_one_alone(base: Path, pieces: int) -> None:
+    policy = load(base, "cpu", microbatch_tokens=pieces * LOGIT_ROWS)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     logprobs, entropy = policy(Microbatch.of(SEQUENCES, PROMPTS))
     expected = by_hand(model)
     torch.testing.assert_close(logprobs, expected[0])

@@ -62,7 +62,7 @@ class Finetuning:
         found, self._digest = group.together("read the data set", read)
         self._examples, self._too_long = found.kept, found.too_long
         self._plan = Epochs(len(self._examples), sft.batch_size, sft.epochs, process.config.spec.seed)
-        self._engine = resume(self._start, group, sft.optimizer, sft.zero_stage)
+        self._engine = resume(self._start, group, sft)
 
     def run(self) -> None:
         """All steps that are left."""

@@ -70,7 +70,7 @@ class Trainer:
         self._model = process.scratch / "model"
         self._checkpoints = Checkpoints(process, group)
         self._start = self._checkpoints.start(rl.zero_stage)
-        self._engine = resume(self._start, group, rl.optimizer, rl.zero_stage)
+        self._engine = resume(self._start, group, rl)
         self._metrics: dict[str, float] = {}
 
     def run(self) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from magistral_api.run import Optimizer
+from magistral_api.run import RL, SFT
 from magistral_workloads import checkpoints
 from magistral_workloads.checkpoints import Checkpoint, CheckpointWriter, fetch, fetch_model, new_nonce, quarantine
 from magistral_workloads.checkpoints.found import read_manifest
@@ -46,9 +46,10 @@ class Start:
         return self.checkpoint.manifest.step if self.checkpoint else 0
 
 
-def resume(start: Start, group: Group, optimizer: Optimizer, zero_stage: int) -> Engine:
+def resume(start: Start, group: Group, settings: SFT | RL) -> Engine:
     """The engine in the state that `start` says. All ranks together. Raises UserFault when the state is not all there."""
-    engine = Engine(load(start.model, group.place.device), group, optimizer, zero_stage)
+    policy = load(start.model, group.place.device, microbatch_tokens=settings.microbatch_tokens)
+    engine = Engine(policy, group, settings.optimizer, settings.zero_stage)
     if start.checkpoint:
         _load(engine, start.checkpoint, start.states)
     # Ranks of one pod read the same files.

@@ -5,16 +5,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from magistral_workloads.training import attention
 
-WEIGHTS = ".safetensors"
+WEIGHTS: Final = ".safetensors"
+LOGIT_ROWS: Final = 4096
+"""At most so many tokens have logits at a time."""
+UNCHECKED: Final = "none"
+"""ZeRO-3 gives up what it gathers, so a recomputed weight may have another shape than torch remembers."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +58,16 @@ class Microbatch:
 
 
 class Policy(nn.Module):
-    """A causal language model that computes logits only where they are asked for."""
+    """A causal language model that computes logits only where they are asked for.
 
-    def __init__(self, model: Any) -> None:
+    `pieces`: so many parts of a microbatch have their logits one after the other, computed again in the backward pass:
+    40,960 tokens times a vocabulary of 131,072 would be 21 GB in float32. The same on all ranks and in every pass, as each
+    piece gathers the output layer under ZeRO-3.
+    """
+
+    def __init__(self, model: Any, pieces: int = 1) -> None:
         super().__init__()
-        self.model = model
+        self.model, self._pieces = model, pieces
 
     def forward(self, batch: Microbatch) -> tuple[Tensor, Tensor]:
         """Log-probability (with gradient) and entropy (without) of each predicted token, float32 [N].
@@ -69,6 +79,15 @@ class Policy(nn.Module):
         # The state at t predicts the token at t + 1.
         rows = hidden[:, :-1][batch.predicted[:, 1:]]
         targets = batch.input_ids[:, 1:][batch.predicted[:, 1:]]
+        if self._pieces == 1:
+            return self._scored(rows, targets)
+        parts = [checkpoint(self._scored, *part, use_reentrant=False, determinism_check=UNCHECKED)
+                 for part in zip(rows.tensor_split(self._pieces), targets.tensor_split(self._pieces), strict=True)]
+        logprobs, entropies = zip(*parts, strict=True)
+        return torch.cat(logprobs), torch.cat(entropies)
+
+    def _scored(self, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states [N, H] and the tokens [N] that follow: log-probabilities and entropies [N]."""
         logits = self.model.get_output_embeddings()(rows).float()
         normaliser = logits.logsumexp(-1)
         logprobs = logits.gather(-1, targets[:, None]).squeeze(-1) - normaliser
@@ -77,16 +96,20 @@ class Policy(nn.Module):
         return logprobs, entropy
 
 
-def load(folder: Path, device: str) -> Policy:
-    """Weights from safetensors only. float32 on the CPU; bfloat16 on a GPU (not tested in this repository's suites)."""
+def load(folder: Path, device: str, *, microbatch_tokens: int = 0, recompute: bool | None = None) -> Policy:
+    """Weights from safetensors only. float32 on the CPU; bfloat16 on a GPU (not tested in this repository's suites).
+
+    `microbatch_tokens`: of the longest microbatch, which says in how many pieces logits come. `recompute`: activations of
+    each layer again in the backward pass instead of kept; unset: on a GPU.
+    """
     disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=dtype_of(device), local_files_only=True, use_safetensors=True, trust_remote_code=False,
         attn_implementation=attention.NAME)
-    if device == "cuda":
-        model.gradient_checkpointing_enable()
+    if device == "cuda" if recompute is None else recompute:
+        model.gradient_checkpointing_enable({"use_reentrant": False, "determinism_check": UNCHECKED})
     model.train()
-    return Policy(model)
+    return Policy(model, max(1, -(-microbatch_tokens // LOGIT_ROWS)))
 
 
 def dtype_of(device: str) -> torch.dtype:
