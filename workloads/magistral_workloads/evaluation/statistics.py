@@ -4,6 +4,13 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float64]
+Ints: TypeAlias = NDArray[np.int64]
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -44,6 +51,65 @@ def interval(answers: Sequence[Sequence[Answer]], seed: int = 0) -> tuple[float,
         for _ in range(RESAMPLES))
     tail = int((1 - CONFIDENCE) / 2 * RESAMPLES)
     return means[tail], means[-tail - 1]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One kind of model, trained once or several times (seeds), on one suite.
+
+    `passes`, `answers`: [training runs, problems], the problems in the same order in each.
+    """
+
+    passes: Ints
+    answers: Ints
+
+    @property
+    def mean(self) -> float:
+        """pass@1: over training runs and problems."""
+        return float((self.passes / self.answers).mean())
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and its 95% interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def pooled(column: Column, seed: int = 0) -> Estimate:
+    """pass@1 over all training runs; percentile bootstrap over training runs, problems and answers."""
+    draw = np.random.default_rng(seed)
+    return _estimate(column.mean, _resampled(column, _problems(column, draw), draw))
+
+
+def difference(one: Column, other: Column, seed: int = 0) -> Estimate:
+    """`one` less `other`, on the same problems: both are resampled on the same ones. Training runs and answers apart."""
+    draw = np.random.default_rng(seed)
+    problems = _problems(one, draw)
+    return _estimate(one.mean - other.mean, _resampled(one, problems, draw) - _resampled(other, problems, draw))
+
+
+def _problems(column: Column, draw: np.random.Generator) -> Ints:
+    """[RESAMPLES, problems]."""
+    count = column.passes.shape[1]
+    return draw.integers(count, size=(RESAMPLES, count))
+
+
+def _resampled(column: Column, problems: Ints, draw: np.random.Generator) -> Floats:
+    """[RESAMPLES]. Answers drawn with replacement pass as often as a binomial says."""
+    runs = draw.integers(len(column.passes), size=(RESAMPLES, len(column.passes)))
+    places = runs[:, :, None], problems[:, None, :]
+    answers = column.answers[places]
+    passes = draw.binomial(answers, (column.passes / column.answers)[places])
+    return np.asarray((passes / answers).mean(axis=(1, 2)), dtype=np.float64)
+
+
+def _estimate(mean: float, resampled: Floats) -> Estimate:
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(resampled, (tail, 100 - tail))
+    return Estimate(mean, float(low), float(high))
 
 
 def _majority(answers: Sequence[Answer]) -> bool:
