@@ -118,6 +118,21 @@ class Prompts(ApiModel):
     uri: ObjectUri
 
 
+class CurriculumStage(ApiModel):
+    """What changes from an optimiser step on (section 5.2: longer answers in smaller batches as training goes on)."""
+
+    from_step: int = Field(ge=2, description="First optimiser step of the stage.")
+    max_unpenalized_tokens: int | None = Field(None, ge=1)
+    batch_size: int | None = Field(None, ge=2, le=1048576)
+    async_ratio: float | None = Field(None, gt=0, le=16)
+
+    cel: ClassVar[tuple[Cel, ...]] = (
+        Cel("has(self.maxUnpenalizedTokens) || has(self.batchSize) || has(self.asyncRatio)",
+            "rl.curriculum: a stage without maxUnpenalizedTokens, batchSize and asyncRatio changes nothing; "
+            "set one of them or remove the stage"),
+    )
+
+
 class RL(ApiModel):
     """Asynchronous GRPO on verifiable rewards (sections 2, 3 and 5.3 of the paper)."""
 
@@ -131,6 +146,11 @@ class RL(ApiModel):
     epsilon_low: float = Field(0.2, gt=0, lt=1, description="Lower clip of the ratio. Not printed in the paper.")
     epsilon_high: float = Field(0.3, gt=0, le=10, description="Upper clip of the ratio (section 5.3: 0.3).")
     async_ratio: float = Field(2.0, gt=0, le=16, description="Sequences in flight / batchSize (paper: at most 2).")
+    curriculum: list[CurriculumStage] = Field(
+        [], max_length=16, description=(
+            "Stages after the first, which is the fields above: each replaces what it names, until a later one does. "
+            "A group keeps the limits that it began with. May change while suspended."),
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["fromStep"]})
     max_staleness: int = Field(4, ge=0, le=64, description=(
         "Finished batches waiting before admission stops. 0: synchronous, each batch sampled with the weights that it "
         "trains; expect generators and trainers to wait for each other."))
@@ -157,7 +177,33 @@ class RL(ApiModel):
         Cel("self.maxUnpenalizedTokens + self.cacheTokens <= self.microbatchTokens",
             "rl.microbatchTokens must hold the longest completion: maxUnpenalizedTokens + cacheTokens, and its prompt",
             ".microbatchTokens"),
+        Cel("self.curriculum.map(s, s.fromStep).isSorted()",
+            "rl.curriculum must be in ascending order of fromStep", ".curriculum"),
+        Cel("self.curriculum.all(s, !has(s.batchSize) || s.batchSize % self.groupSize == 0)",
+            "rl.curriculum: every batchSize must be a multiple of rl.groupSize: a batch is made of whole groups",
+            ".curriculum"),
+        Cel("self.curriculum.all(s, !has(s.batchSize) || s.batchSize % self.trainers == 0)",
+            "rl.curriculum: every batchSize must be a multiple of rl.trainers: the world size does not fit",
+            ".curriculum"),
+        Cel("self.curriculum.all(s, !has(s.maxUnpenalizedTokens)"
+            " || s.maxUnpenalizedTokens + self.cacheTokens <= self.microbatchTokens)",
+            "rl.curriculum: rl.microbatchTokens must hold the longest completion of every stage: its "
+            "maxUnpenalizedTokens + cacheTokens, and the prompt", ".microbatchTokens"),
     )
+
+    def at(self, step: int) -> "RL":
+        """The settings of optimiser step `step` (from 1): these, with what the curriculum's stages up to it replace."""
+        replaced: dict[str, Any] = {}
+        for stage in self.curriculum:
+            if stage.from_step <= step:
+                replaced |= stage.model_dump(exclude={"from_step"}, exclude_none=True)
+        return self.model_copy(update=replaced) if replaced else self
+
+    @property
+    def batch_sizes(self) -> dict[str, int]:
+        """Every batch size that a step may have, by the field that says so."""
+        stages = {f"curriculum[{place}].batchSize": stage.batch_size for place, stage in enumerate(self.curriculum)}
+        return {"batchSize": self.batch_size} | {field: size for field, size in stages.items() if size is not None}
 
 
 class SuiteRef(ApiModel):
@@ -249,6 +295,10 @@ class MagistralRunSpec(ApiModel):
             " || (self.suspend && oldSelf.suspend)",
             "spec.rl.trainers may change only while the run is suspended: set spec.suspend to true, wait for phase "
             "Suspended, change trainers, then set suspend to false", ".rl.trainers"),
+        Cel("!has(self.rl) || !has(oldSelf.rl) || self.rl.curriculum == oldSelf.rl.curriculum"
+            " || (self.suspend && oldSelf.suspend)",
+            "spec.rl.curriculum may change only while the run is suspended: set spec.suspend to true, wait for phase "
+            "Suspended, change curriculum, then set suspend to false", ".rl.curriculum"),
     )
 
 

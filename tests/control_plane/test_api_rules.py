@@ -10,7 +10,7 @@ import yaml
 
 from magistral_api import API_VERSION
 from magistral_api.checkpoint import CheckpointSpec
-from magistral_api.run import RL, SFT, MagistralRunSpec, Teacher
+from magistral_api.run import RL, SFT, CurriculumStage, MagistralRunSpec, Teacher
 from magistral_api.runtime import MagistralRuntimeSpec
 from magistral_operator.kinds import BY_NAME, CHECKPOINT, RUN, RUNTIME, Kind
 from tests.control_plane.cluster import DIGEST, Api, Manifest, runtime
@@ -85,6 +85,32 @@ CREATED: dict[str, tuple[Kind, Manifest, Manifest, str]] = {
         RUN, rl(maxUnpenalizedTokens=96, cacheTokens=32, microbatchTokens=128),
         rl(maxUnpenalizedTokens=97, cacheTokens=32, microbatchTokens=128),
         "rl.microbatchTokens must hold the longest completion"),
+    "stages of a curriculum are in order": (
+        RUN, rl(curriculum=[{"fromStep": 5, "asyncRatio": 1.5}, {"fromStep": 9, "asyncRatio": 1}]),
+        rl(curriculum=[{"fromStep": 9, "asyncRatio": 1.5}, {"fromStep": 5, "asyncRatio": 1}]),
+        "rl.curriculum must be in ascending order of fromStep"),
+    "stages of a curriculum begin at different steps": (
+        RUN, rl(curriculum=[{"fromStep": 5, "batchSize": 8}]),
+        rl(curriculum=[{"fromStep": 5, "batchSize": 8}, {"fromStep": 5, "batchSize": 16}]), "Duplicate value"),
+    "the first stage of a curriculum is the fields beside it": (
+        RUN, rl(curriculum=[{"fromStep": 2, "batchSize": 8}]), rl(curriculum=[{"fromStep": 1, "batchSize": 8}]),
+        "spec.rl.curriculum[0].fromStep"),
+    "a stage of a curriculum changes something": (
+        RUN, rl(curriculum=[{"fromStep": 5, "maxUnpenalizedTokens": 64}]), rl(curriculum=[{"fromStep": 5}]),
+        "rl.curriculum: a stage without"),
+    "the batch of a stage is made of whole groups": (
+        RUN, rl(curriculum=[{"fromStep": 5, "batchSize": 12}]), rl(curriculum=[{"fromStep": 5, "batchSize": 10}]),
+        "rl.curriculum: every batchSize must be a multiple of rl.groupSize"),
+    "the batch of a stage is shared by the trainers": (
+        RUN, rl(trainers=8, curriculum=[{"fromStep": 5, "batchSize": 8}]),
+        rl(trainers=8, curriculum=[{"fromStep": 5, "batchSize": 12}]),
+        "rl.curriculum: every batchSize must be a multiple of rl.trainers"),
+    "the longest completion of a stage fits a microbatch": (
+        RUN, rl(maxUnpenalizedTokens=64, cacheTokens=32, microbatchTokens=128,
+                curriculum=[{"fromStep": 5, "maxUnpenalizedTokens": 96}]),
+        rl(maxUnpenalizedTokens=64, cacheTokens=32, microbatchTokens=128,
+           curriculum=[{"fromStep": 5, "maxUnpenalizedTokens": 97}]),
+        "rl.curriculum: rl.microbatchTokens must hold the longest completion of every stage"),
     "processes do not share cores": (
         RUNTIME, device("cuda", 8), device("cpu", 8), "processesPerPod must be 1 when device is cpu"),
     # Not CEL, but the same promise: what is wrong is refused, and the answer names it.
@@ -117,6 +143,7 @@ def test_when_created(api: Api, sentence: str) -> None:
 
 
 RESIZED = "spec.rl.trainers may change only while the run is suspended"
+RESCHEDULED = "spec.rl.curriculum may change only while the run is suspended"
 IMMUTABLE: dict[str, tuple[str, Manifest, Manifest]] = {
     "the paradigm stays": (
         "RL", {"suspend": True}, {"paradigm": "Evaluate", "rl": None}),
@@ -174,6 +201,23 @@ def test_the_number_of_trainers_changes_only_while_the_run_is_suspended(api: Api
     assert "must be a multiple of rl.trainers" in patch(suspend=True, rl={"trainers": 3}).json()["message"]
 
 
+def test_the_curriculum_changes_only_while_the_run_is_suspended(api: Api) -> None:
+    api.create(RUN, run("RL", name="rescheduled", rl=RL_PART | {"curriculum": [{"fromStep": 5, "batchSize": 8}]}))
+
+    def patch(**spec: Any) -> httpx.Response:
+        return api.http.patch(RUN.path("default", "rescheduled"), json={"spec": spec},
+                              headers={"Content-Type": "application/merge-patch+json"})
+
+    later = {"curriculum": [{"fromStep": 9, "batchSize": 8}]}
+    for refused in (patch(rl=later), patch(rl={"curriculum": []}), patch(suspend=True, rl=later)):
+        assert refused.status_code == 422
+        assert RESCHEDULED in refused.json()["message"]
+    assert patch(suspend=True).is_success
+    assert RESCHEDULED in patch(suspend=False, rl=later).json()["message"]
+    assert patch(rl=later).is_success
+    assert patch(suspend=False).is_success
+
+
 def test_a_checkpoint_never_changes(api: Api) -> None:
     spec = {"run": "one", "runUid": "u", "stage": "rl", "step": 1, "digest": DIGEST, "uri": "s3://magistral/x",
             "sizeBytes": 1}
@@ -198,8 +242,8 @@ def test_an_object_that_the_operator_has_not_seen_is_not_taken_for_a_finished_on
 
 def test_every_rule_of_the_models_is_tried_here() -> None:
     tried = [message for *_, message in CREATED.values()]
-    tried += [RESIZED, "immutable once the run exists", "a Checkpoint is immutable"]
-    models = (MagistralRunSpec, RL, SFT, Teacher, MagistralRuntimeSpec, CheckpointSpec)
+    tried += [RESIZED, RESCHEDULED, "immutable once the run exists", "a Checkpoint is immutable"]
+    models = (MagistralRunSpec, RL, CurriculumStage, SFT, Teacher, MagistralRuntimeSpec, CheckpointSpec)
     rules = [rule.message for model in models for rule in model.cel]
     assert [message for message in rules if not any(part in message for part in tried)] == []
     assert len(rules) >= 15

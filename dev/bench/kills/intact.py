@@ -43,7 +43,8 @@ def faults(batches: Sequence[Sequence[RolloutRecord]], rl: RL, problems: Sequenc
     places = Counter((record.group, record.index) for record in records)
     asked = {(record.group, record.problem_id) for record in records}
     groups, order = {group for group, _ in places}, PromptOrder(len(problems), seed)
-    ranks = [rank_permutation(rl.batch_size, rl.trainers, seed=seed, step=step) for step in range(1, rl.steps + 1)]
+    ranks = [rank_permutation(rl.at(step).batch_size, rl.trainers, seed=seed, step=step)
+             for step in range(1, rl.steps + 1)]
     return Faults(
         groups=len(groups), completions=len(records), lost=max(groups, default=-1) + 1 - len(groups),
         doubled=sum(count - 1 for count in places.values()),

@@ -25,7 +25,7 @@ from dev.bench.simulation import virtual_time
 from magistral_api.base import ApiModel
 from magistral_api.problems import Problem, RewardParts, RolloutRecord
 from magistral_api.run import RL
-from magistral_workloads.conductor.batches import Batch, Forming, Shape
+from magistral_workloads.conductor.batches import Batch, Forming
 from magistral_workloads.conductor.completion import Completion
 from magistral_workloads.conductor.fleet import Fleet
 from magistral_workloads.conductor.generator import Generator
@@ -199,7 +199,7 @@ class Simulation:
         plan, rl = self.plan, self.plan.rl
         problems = [Problem(id=f"p{number}", kind="maths", prompt="?", answer="1") for number in range(4096)]
         shelf = Shelf(cast(Ledger, _Ledger()), [], 0)
-        in_flight = InFlight(most_in_flight(rl))
+        in_flight = InFlight()
 
         async def resolve() -> set[str]:
             return {f"http://generator-{number}" for number in range(plan.generators)}
@@ -208,11 +208,10 @@ class Simulation:
             fleet = Fleet(lambda url, rounds: SimulatedGenerator(plan, self._sampled, url, rounds), resolve, tasks)
             fleet.begin()
             await fleet.start(WeightsRequest(version=0, uri="s3://b/0"))
-            sampler = Sampler(fleet, cast(Verifier, _Verifier(plan.verify_s)), cast(Tokens, _Tokens()), rl, plan.seed,
+            sampler = Sampler(fleet, cast(Verifier, _Verifier(plan.verify_s)), cast(Tokens, _Tokens()), plan.seed,
                               in_flight.done)
             rollouts = Rollouts(rl=rl, problems=problems, order=PromptOrder(len(problems), plan.seed), sampler=sampler,
-                                in_flight=in_flight, shelf=shelf,
-                                forming=Forming(Shape(rl.batch_size, rl.group_size, rl.trainers, plan.seed), 1))
+                                in_flight=in_flight, shelf=shelf, forming=Forming(rl, rl.trainers, plan.seed, 1))
             rolling = tasks.create_task(rollouts.run())
             watching = tasks.create_task(self._watch(fleet))
             await self._train(shelf, fleet)

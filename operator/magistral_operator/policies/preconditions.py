@@ -59,7 +59,8 @@ def _uneven(case: Case) -> Iterator[Verdict]:
     if spec.sft:
         batches.append(("spec.sft.batchSize", spec.sft.batch_size, "sft.workers", spec.sft.workers))
     if spec.rl:
-        batches.append(("spec.rl.batchSize", spec.rl.batch_size, "rl.trainers", spec.rl.trainers))
+        batches += [(f"spec.rl.{field}", size, "rl.trainers", spec.rl.trainers)
+                    for field, size in spec.rl.batch_sizes.items()]
     for field, batch, pods_field, pods in batches:
         world = pods * processes
         if batch % world:

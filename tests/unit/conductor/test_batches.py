@@ -2,15 +2,16 @@
 
 from collections import Counter
 
-from magistral_workloads.conductor.batches import Batch, Forming, Shape, dealt
+from magistral_api.run import RL
+from magistral_workloads.conductor.batches import Batch, Forming, dealt
 from tests.unit.conductor.records import group
 
-SHAPE = Shape(batch_size=8, group_size=4, world_size=2, seed=0)
+SETTINGS = {"prompts": [{"uri": "s3://bucket/p.jsonl"}], "batchSize": 8, "groupSize": 4}
 MIXED, EQUAL = [1.0, 0.0, 0.0, 1.0], [1.0] * 4
 
 
-def formed(groups: list[list[float]]) -> list[Batch]:
-    forming = Forming(SHAPE, step=1)
+def formed(groups: list[list[float]], step: int = 1, **settings: object) -> list[Batch]:
+    forming = Forming(RL.model_validate(SETTINGS | settings), world_size=2, seed=0, step=step)
     return [batch for number, rewards in enumerate(groups) if (batch := forming.add(group(number, rewards)))]
 
 
@@ -28,6 +29,13 @@ def test_every_group_is_in_exactly_one_batch_in_the_order_of_completion() -> Non
     assert trained == [number for number in range(20) if number % 3][:len(trained)]
     everything = [number for batch in batches for number in batch.groups]
     assert len(everything) == len(set(everything))
+
+
+def test_a_batch_has_the_size_of_its_step_also_when_forming_begins_there() -> None:
+    stages = [{"fromStep": 3, "batchSize": 4}, {"fromStep": 5, "batchSize": 16}]
+    sizes = [len(batch.trained) for batch in formed([MIXED] * 16, curriculum=stages)]
+    assert sizes == [8, 8, 4, 4, 16, 16]
+    assert [len(batch.trained) for batch in formed([MIXED] * 5, step=4, curriculum=stages)] == [4, 16]
 
 
 def test_every_rank_gets_the_same_number_of_completions() -> None:

@@ -18,6 +18,7 @@ from magistral_api.config import StageConfig
 from magistral_api.names import ledger_key
 from magistral_api.problems import Problem, RolloutRecord
 from magistral_workloads.conductor.order import PromptOrder
+from magistral_workloads.contracts import VerifyRequest
 from magistral_workloads.progress import Reporter, UserFault
 from magistral_workloads.roles.conductor import Place, conduct
 from magistral_workloads.storage import ObjectStore
@@ -163,6 +164,51 @@ async def test_a_conductor_killed_and_started_again_loses_and_doubles_no_group(w
     assert min(never, default=max(used)) > min(used) + len(never)
 
 
+STAGES = [{"fromStep": 3, "batchSize": 4, "maxUnpenalizedTokens": 9}, {"fromStep": 5, "batchSize": 12, "asyncRatio": 0.5}]
+SIZES = [BATCH, BATCH, 4, 4, 12, 12]
+LIMITS = [6, 6, 9, 9, 9, 9]
+
+
+async def test_every_step_of_a_curriculum_has_its_batch_also_when_the_conductor_is_killed_in_the_middle(world: World) -> None:
+    world.rl = {"curriculum": STAGES}
+    async with world.conducted() as (_, trainers):
+        await trainers.train(3)
+    async with world.conducted() as (task, trainers):
+        await trainers.train(STEPS)
+        await task
+    records = [[record for record in batch if record.trained_step] for batch in world.ledger()]
+    assert [len(batch) for batch in records] == SIZES
+    assert [sum(len(trainers.shares[step, rank].lengths) for rank in range(2)) for step in range(3, 7)] == SIZES[2:]
+    asked_for: dict[str, set[int]] = {}
+    for generator in world.generators:
+        for request in generator.requests:
+            asked_for.setdefault(request.request_id.split(".")[0], set()).add(request.max_tokens)
+    # Group 0 began with the first stage's limits; the group that began last with the second's.
+    assert asked_for["0"] == {6 + 2}
+    assert asked_for[max(asked_for, key=int)] == {9 + 2}
+
+
+async def test_without_staleness_every_completion_has_the_limits_of_the_step_that_it_trains(world: World) -> None:
+    graded: dict[int, set[int]] = {}
+
+    def passes(request: VerifyRequest) -> bool:
+        graded.setdefault(request.draw, set()).add(request.reward.max_unpenalized_tokens)
+        return request.completion_tokens % 2 == 0
+
+    world.rl = {"maxStaleness": 0, "curriculum": STAGES}
+    world.verifier.passes = passes
+    async with world.conducted() as (task, trainers):
+        await trainers.train(STEPS)
+        await task
+    sampled: dict[int, set[int]] = {}
+    for generator in world.generators:
+        for request in generator.requests:
+            sampled.setdefault(int(request.request_id.split(".")[0]), set()).add(request.max_tokens - 2)
+    limits = [{limit for record in batch for limit in graded[record.group]} for batch in world.ledger()]
+    assert limits == [{limit} for limit in LIMITS]
+    assert sampled == graded
+
+
 async def test_a_run_that_was_done_needs_no_generator_to_say_so(world: World) -> None:
     async with world.conducted() as (task, trainers):
         await trainers.train(STEPS)
@@ -248,4 +294,11 @@ async def test_a_problem_with_a_misspelt_field_is_the_users_fault(world: World) 
 async def test_a_world_that_does_not_fit_the_batch_is_the_users_fault(world: World) -> None:
     config = world.config().model_copy(update={"processes_per_pod": 3})
     with pytest.raises(UserFault, match=r"spec\.rl\.batchSize: found 8 for 6 trainer processes"):
+        await conduct(config, reporter(config), world.store, Place(TOKEN, lambda: asyncio.sleep(0, set()), world.scratch))
+
+
+async def test_a_stage_of_the_curriculum_whose_batch_does_not_fit_the_world_is_the_users_fault(world: World) -> None:
+    world.rl = {"curriculum": [{"fromStep": 2, "asyncRatio": 1}, {"fromStep": 4, "batchSize": 12}]}
+    config = world.config().model_copy(update={"processes_per_pod": 4})
+    with pytest.raises(UserFault, match=r"spec\.rl\.curriculum\[1\]\.batchSize: found 12 for 8 trainer processes"):
         await conduct(config, reporter(config), world.store, Place(TOKEN, lambda: asyncio.sleep(0, set()), world.scratch))

@@ -9,7 +9,7 @@ from dev.bench.kills.intact import Faults, faults
 from dev.roles import services
 from magistral_api.problems import Problem, RolloutRecord
 from magistral_api.run import RL
-from magistral_workloads.conductor.batches import Forming, Shape
+from magistral_workloads.conductor.batches import Forming
 from magistral_workloads.conductor.order import PromptOrder
 from tests.unit.conductor.records import group
 
@@ -21,7 +21,7 @@ PROBLEMS = [Problem(id=f"p{number}", kind="maths", prompt="?", answer="1") for n
 
 def whole() -> list[list[RolloutRecord]]:
     """A ledger as the conductor writes it; the group in the middle teaches nothing."""
-    forming, order, batches = Forming(Shape(8, 4, 2, SEED), 1), PromptOrder(len(PROBLEMS), SEED), []
+    forming, order, batches = Forming(SETTINGS, 2, SEED, 1), PromptOrder(len(PROBLEMS), SEED), []
     for number in range(STEPS * 2 + 1):
         records = [record.model_copy(update={"problem_id": PROBLEMS[order.problem(number)].id})
                    for record in group(number, [1, 0, 0, 0] if number != 3 else [0, 0, 0, 0])]

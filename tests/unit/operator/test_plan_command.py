@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from magistral_api.config import StageConfig
 from magistral_api.names import PARADIGM_STAGES
 from magistral_operator.cli import main
 from magistral_operator.plan import Key, Manifest, key_of
@@ -46,6 +47,16 @@ def test_the_paper_s_run_is_printed_with_every_object_of_every_stage(capsys: Out
     assert all(one["metadata"]["namespace"] == "default" for one in found)
     trainer = next(one for one in found if key_of(one) == ("StatefulSet", "magistral-small-trainer"))
     assert trainer["spec"]["replicas"] == 8
+
+
+def test_the_teacher_s_run_is_planned_with_its_curriculum(capsys: Out) -> None:
+    files = [argument for name in ("magistral-medium", "runtime-h100") for argument in ("-f", str(EXAMPLES / f"{name}.yaml"))]
+    found = {key_of(one): one for one in yaml.safe_load_all(plan(capsys, *files))}
+    config = StageConfig.model_validate_json(found["ConfigMap", "magistral-medium-rl"]["data"]["config.json"])
+    assert config.spec.rl is not None
+    settings = [config.spec.rl.at(step) for step in (1, 201, 501)]
+    assert [rl.max_unpenalized_tokens // 1024 for rl in settings] == [16, 24, 32]
+    assert [rl.batch_size // 1024 for rl in settings] == [8, 4, 2]
 
 
 @pytest.mark.parametrize("name", ["teacher", "student", "smollm"])
@@ -203,3 +214,9 @@ def test_a_stage_that_the_paradigm_lacks_is_refused(capsys: Out, tmp_path: Path)
 def test_a_run_that_would_never_start_is_not_planned() -> None:
     with pytest.raises(NotPlannedError, match=r"WorldSizeMismatch: spec\.rl\.batchSize"):
         preview(run(), runtime(spec={"device": "cuda", "processesPerPod": 16}))
+
+
+def test_a_run_that_would_stop_at_a_stage_of_its_curriculum_is_not_planned() -> None:
+    staged = with_rl(curriculum=[{"fromStep": 20, "batchSize": 20}])
+    with pytest.raises(NotPlannedError, match=r"WorldSizeMismatch: spec\.rl\.curriculum\[0\]\.batchSize: 20 sequences"):
+        preview(staged, runtime(spec={"device": "cuda", "processesPerPod": 4}))

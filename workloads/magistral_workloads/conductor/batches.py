@@ -6,17 +6,8 @@ Nothing is ever dropped because it is late or old: only groups that teach nothin
 from dataclasses import dataclass, field
 
 from magistral_api.problems import RolloutRecord
+from magistral_api.run import RL
 from magistral_workloads.algorithm.groups import informative, rank_permutation
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of a batch, fixed over the run."""
-
-    batch_size: int
-    group_size: int
-    world_size: int
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -43,9 +34,11 @@ def dealt(records: list[RolloutRecord], world_size: int, seed: int, step: int) -
 
 @dataclass
 class Forming:
-    """The batch that is being filled. `step` is the one that will train on it."""
+    """The batch that is being filled. `step` is the one that will train on it and says its size."""
 
-    shape: Shape
+    rl: RL
+    world_size: int
+    seed: int
     step: int
     _kept: list[RolloutRecord] = field(default_factory=list)
     _dropped: list[RolloutRecord] = field(default_factory=list)
@@ -53,7 +46,7 @@ class Forming:
     @property
     def groups(self) -> int:
         """Groups that it holds by now, to be trained on."""
-        return len(self._kept) // self.shape.group_size
+        return len(self._kept) // self.rl.group_size
 
     def add(self, group: list[RolloutRecord]) -> Batch | None:
         """A complete group, verdicts in. The batch, when this group fills it; the next one begins empty."""
@@ -61,9 +54,9 @@ class Forming:
             self._dropped += group
             return None
         self._kept += group
-        if len(self._kept) < self.shape.batch_size:
+        if len(self._kept) < self.rl.at(self.step).batch_size:
             return None
         trained = [record.model_copy(update={"trained_step": self.step}) for record in self._kept]
-        batch = Batch(self.step, dealt(trained, self.shape.world_size, self.shape.seed, self.step), self._dropped)
+        batch = Batch(self.step, dealt(trained, self.world_size, self.seed, self.step), self._dropped)
         self.step, self._kept, self._dropped = self.step + 1, [], []
         return batch

@@ -1,9 +1,9 @@
 """Keeps asyncRatio × batchSize completions in flight and turns complete groups into batches, one for each step."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain, count
+from itertools import accumulate, chain, count
 
 from magistral_api.problems import Problem
 from magistral_api.run import RL
@@ -15,7 +15,7 @@ from magistral_workloads.conductor.shelf import Shelf
 
 
 def most_in_flight(rl: RL) -> int:
-    """Completions that are generated or graded at a time."""
+    """Completions that are generated or graded at a time, by the settings of a step."""
     return int(rl.async_ratio * rl.batch_size)
 
 
@@ -25,17 +25,16 @@ def most_waiting(rl: RL) -> int:
 
 
 class InFlight:
-    """Completions that are being generated or graded, at most `limit` and never less than one group's worth."""
+    """Completions that are being generated or graded: a limited number, and never less than one group's worth."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self) -> None:
         self._changed = asyncio.Event()
         self.running = 0
         self.tokens = 0
 
-    async def admit(self, completions: int) -> None:
-        """Return when there is room for a group."""
-        while self.running and self.running + completions > self._limit:
+    async def admit(self, completions: int, limit: Callable[[], int]) -> None:
+        """Return when there is room for a group. `limit` may change meanwhile."""
+        while self.running and self.running + completions > limit():
             self._changed.clear()
             await self._changed.wait()
         self.running += completions
@@ -57,6 +56,9 @@ class Rollouts:
     that no group begins while `maxStaleness` full batches wait.
 
     `maxStaleness` 0 is synchronous: no group begins but for the step that is trained next.
+
+    A group begins with the limits of the step whose batch is being filled, and keeps them. Where a stage of the curriculum
+    begins, batches have its size at once, and completions of the stage before for as long as those are in flight.
 
     At the end of a run no more groups begin than the last batches take: those that would be left over are the slow ones,
     and the last batches would lean to short completions.
@@ -86,7 +88,7 @@ class Rollouts:
     async def _admit(self, tasks: asyncio.TaskGroup) -> None:
         for number in self._numbers():
             await self._room_for_a_group()
-            group = tasks.create_task(self._group(number))
+            group = tasks.create_task(self._group(number, self._now))
             self._running.add(group)
             group.add_done_callback(self._has_ended)
 
@@ -94,12 +96,16 @@ class Rollouts:
         self._running.discard(group)
         self._ended.set()
 
+    @property
+    def _now(self) -> RL:
+        return self.rl.at(self.forming.step)
+
     def _wanted(self) -> bool:
         """Whether one more group would be trained on, should all that run teach something."""
-        left = self.rl.steps - self.shelf.written
-        batches = left if self.rl.max_staleness else min(left, 1)
-        groups = self.rl.batch_size // self.rl.group_size
-        return batches * groups - self.forming.groups > len(self._running)
+        following = self.shelf.written + 1
+        last = self.rl.steps if self.rl.max_staleness else min(self.rl.steps, following)
+        groups = accumulate(self.rl.at(step).batch_size // self.rl.group_size for step in range(following, last + 1))
+        return any(wanted - self.forming.groups > len(self._running) for wanted in groups)
 
     async def _room_for_a_group(self) -> None:
         limit = most_waiting(self.rl)
@@ -108,7 +114,7 @@ class Rollouts:
                 self._ended.clear()
                 await self._ended.wait()
             await self.shelf.room(limit)
-            await self.in_flight.admit(self.rl.group_size)
+            await self.in_flight.admit(self.rl.group_size, lambda: most_in_flight(self._now))
             # A batch that is being written neither forms nor waits: let it in first, then look again.
             async with self._adding:
                 if self.shelf.waiting < limit and self._wanted():
@@ -119,8 +125,8 @@ class Rollouts:
         gaps, beyond = unused(group for summary in self.shelf.summaries for group in summary.groups)
         return chain(gaps, count(beyond))
 
-    async def _group(self, number: int) -> None:
-        records = await self.sampler.group(number, self.problems[self.order.problem(number)])
+    async def _group(self, number: int, rl: RL) -> None:
+        records = await self.sampler.group(number, self.problems[self.order.problem(number)], rl)
         # One at a time: batches are written in the order of their steps.
         async with self._adding:
             batch = self.forming.add(records)

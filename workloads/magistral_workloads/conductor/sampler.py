@@ -29,21 +29,22 @@ class Sampler:
     fleet: Fleet
     verifier: Verifier
     tokens: Tokens
-    rl: RL
     seed: int
     done: Callable[[int], None]
 
-    async def group(self, number: int, problem: Problem) -> list[RolloutRecord]:
-        """All completions of group `number`, in order of their place. Raises NoVerdictError, and as its parts do."""
+    async def group(self, number: int, problem: Problem, rl: RL) -> list[RolloutRecord]:
+        """All completions of group `number`, in order of their place, by the settings `rl` of the step that it begins in.
+
+        Raises NoVerdictError, and as its parts do.
+        """
         prompt, salt = self.tokens.prompt(problem), cache_salt(self.fleet.policy)
         async with asyncio.TaskGroup() as tasks:
-            places = [tasks.create_task(self._completion(number, place, problem, prompt, salt))
-                      for place in range(self.rl.group_size)]
+            places = [tasks.create_task(self._completion(number, place, problem, prompt, salt, rl))
+                      for place in range(rl.group_size)]
         return [place.result() for place in places]
 
-    async def _completion(self, number: int, place: int, problem: Problem, prompt: list[int],
-                          salt: str) -> RolloutRecord:
-        rl = self.rl
+    async def _completion(self, number: int, place: int, problem: Problem, prompt: list[int], salt: str,
+                          rl: RL) -> RolloutRecord:
         reward = RewardConfig(max_unpenalized_tokens=rl.max_unpenalized_tokens, cache_tokens=rl.cache_tokens,
                               language_consistency=rl.language_consistency)
         for attempt in range(COMPLETIONS_WITHOUT_VERDICT):

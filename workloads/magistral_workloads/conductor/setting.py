@@ -15,9 +15,10 @@ def settings(config: StageConfig) -> RL:
     if rl is None:
         raise UserFault("NoRL", f"{where}: found none; expected the settings of the RL stage")
     world = rl.trainers * config.processes_per_pod
-    if rl.batch_size % world:
-        raise UserFault("WorldSizeInvalid", f"{where}.batchSize: found {rl.batch_size} for {world} trainer processes; "
-                        "expected a multiple of trainers × processesPerPod. Change one of them")
+    for field, size in rl.batch_sizes.items():
+        if size % world:
+            raise UserFault("WorldSizeInvalid", f"{where}.{field}: found {size} for {world} trainer processes; "
+                            "expected a multiple of trainers × processesPerPod. Change one of them")
     return rl
 
 

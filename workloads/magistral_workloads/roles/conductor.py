@@ -13,14 +13,14 @@ from magistral_api.names import CONDUCTOR_PORT
 from magistral_api.progress import OUTPUT_MODEL_DIGEST, OUTPUT_MODEL_URI
 from magistral_workloads.checkpoints import records
 from magistral_workloads.conductor import figures
-from magistral_workloads.conductor.batches import Forming, Shape
+from magistral_workloads.conductor.batches import Forming
 from magistral_workloads.conductor.faults import run_to_end
 from magistral_workloads.conductor.fleet import Resolver, fleet, headless
 from magistral_workloads.conductor.ledger import Ledger
 from magistral_workloads.conductor.order import PromptOrder
 from magistral_workloads.conductor.published import current_policy, resume
 from magistral_workloads.conductor.reporting import Reporting
-from magistral_workloads.conductor.rollouts import InFlight, Rollouts, most_in_flight
+from magistral_workloads.conductor.rollouts import InFlight, Rollouts
 from magistral_workloads.conductor.sampler import Sampler
 from magistral_workloads.conductor.server import Server
 from magistral_workloads.conductor.setting import read_problems, settings
@@ -75,19 +75,18 @@ async def _until_done(config: StageConfig, reporter: Reporter, store: ObjectStor
     policy = await asyncio.to_thread(current_policy, store, config)
     ledger = Ledger(store, config.run_uid)
     shelf = Shelf(ledger, await asyncio.to_thread(ledger.summaries), policy.version)
-    in_flight = InFlight(most_in_flight(rl))
-    shape = Shape(rl.batch_size, rl.group_size, rl.trainers * config.processes_per_pod, seed)
+    in_flight, world_size = InFlight(), rl.trainers * config.processes_per_pod
     async with AsyncExitStack() as stack:
         generators = await stack.enter_async_context(fleet(bearer(place.token), place.resolve))
         grader = await stack.enter_async_context(verifier(bearer(place.token), config.services.verifier))
         rollouts = Rollouts(
             rl=rl, problems=problems, order=PromptOrder(len(problems), seed), in_flight=in_flight, shelf=shelf,
-            sampler=Sampler(generators, grader, tokens, rl, seed, in_flight.done),
-            forming=Forming(shape, shelf.written + 1))
+            sampler=Sampler(generators, grader, tokens, seed, in_flight.done),
+            forming=Forming(rl, world_size, seed, shelf.written + 1))
         reporting = Reporting(rl=rl, reporter=reporter, shelf=shelf, fleet=generators, verifier=grader,
                               in_flight=in_flight)
         server = Server(
-            shelf=shelf, fleet=generators, steps=rl.steps, world_size=shape.world_size, seed=seed,
+            shelf=shelf, fleet=generators, steps=rl.steps, world_size=world_size, seed=seed,
             newest=lambda: resume(store, config.run_uid), committed=reporter.checkpoint,
             published=lambda said: reporter.update(metrics=figures.trainer_metrics(said.metrics)))
         await stack.enter_async_context(served(server.application(place.token), place.port))
