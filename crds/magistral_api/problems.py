@@ -29,6 +29,8 @@ class Problem(ApiModel):
     id: str = Field(min_length=1, max_length=256)
     kind: Literal["maths", "code"]
     prompt: str
+    translations: dict[str, str] = Field(
+        default_factory=dict, description="The prompt in other languages, by ISO 639 code (section 3: fr es it de zh ru)")
     answer: str | None = None
     language: Literal["python", "cpp"] | None = None
     tests: list[CodeTest] = Field(default_factory=list)
@@ -68,7 +70,7 @@ class RolloutRecord(ApiModel):
         description="(policy version, number of consecutive completion tokens it produced), in order")
     finish_reason: str
     text: str = Field(description="The completion, decoded with special tokens kept out")
-    prompt: str = Field("", description="The problem's text")
+    prompt: str = Field("", description="The problem's text as it was asked, translated or not")
 
 
 class SftRow(ApiModel):

@@ -163,6 +163,8 @@ class RL(ApiModel):
     verifiers: int = Field(1, ge=1, le=4096, description="Pods of the verifier Deployment.")
     weight_transport: Literal["store"] = "store"
     language_consistency: bool = Field(True, description="Add 0.1 when problem, thoughts and answer share a language.")
+    translated_fraction: Fraction = Field(
+        0.1, description="Share of groups that are asked a translation, of the problems that have one (section 3: 10%).")
 
     cel: ClassVar[tuple[Cel, ...]] = (
         Cel("self.batchSize % self.groupSize == 0",

@@ -17,7 +17,7 @@ from dev.cluster.control_plane import LOOPBACK, free_ports
 from magistral_api.config import StageConfig
 from magistral_api.names import ledger_key
 from magistral_api.problems import Problem, RolloutRecord
-from magistral_workloads.conductor.order import PromptOrder
+from magistral_workloads.conductor.order import PromptOrder, asked
 from magistral_workloads.contracts import VerifyRequest
 from magistral_workloads.progress import Reporter, UserFault
 from magistral_workloads.roles.conductor import Place, conduct
@@ -38,6 +38,7 @@ class World:
     store: ObjectStore
     scratch: Path
     rl: dict[str, Any] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=lambda: PROBLEMS)
     generators: list[GeneratorStandIn] = field(default_factory=lambda: [GeneratorStandIn("a"), GeneratorStandIn("b")])
     verifier: VerifierStandIn = field(default_factory=VerifierStandIn)
     said: Reporter | None = None
@@ -47,7 +48,7 @@ class World:
         tokenizer().save_pretrained(folder)
         for file in folder.iterdir():
             self.store.put_file(f"models/base/{file.name}", file)
-        lines = "\n".join(problem.model_dump_json(by_alias=True) for problem in PROBLEMS)
+        lines = "\n".join(problem.model_dump_json(by_alias=True) for problem in self.problems)
         self.store.put("prompts/maths.jsonl", lines.encode())
 
     def config(self, verifier_url: str = "http://verifier") -> StageConfig:
@@ -207,6 +208,32 @@ async def test_without_staleness_every_completion_has_the_limits_of_the_step_tha
     limits = [{limit for record in batch for limit in graded[record.group]} for batch in world.ledger()]
     assert limits == [{limit} for limit in LIMITS]
     assert sampled == graded
+
+
+async def test_a_translation_is_what_is_sampled_graded_and_written_and_the_same_after_a_restart(
+        s3: ObjectStore, tmp_path: Path) -> None:
+    problems = [problem.model_copy(update={"translations": {"fr": f"fr {problem.prompt}", "de": f"de {problem.prompt}"}})
+                if number else problem for number, problem in enumerate(PROBLEMS)]
+    graded: dict[int, set[str]] = {}
+
+    def passes(request: VerifyRequest) -> bool:
+        graded.setdefault(request.draw, set()).add(request.problem.prompt)
+        return request.completion_tokens % 2 == 0
+
+    world = World(s3, tmp_path, rl={"translatedFraction": 0.5}, problems=problems, verifier=VerifierStandIn(passes))
+    async with world.conducted() as (_, trainers):
+        await trainers.train(3)
+    async with world.conducted() as (task, trainers):
+        await trainers.train(STEPS)
+        await task
+    words, order = tokenizer(), PromptOrder(len(problems), seed=0)
+    records = [record for batch in world.ledger() for record in batch]
+    assert {record.prompt[:2] for record in records} > {"fr", "de"}
+    for record in records:
+        expected = asked(problems[order.problem(record.group)], 0.5, 0, record.group).prompt
+        assert record.prompt == expected
+        assert graded[record.group] == {expected}
+        assert expected in words.decode(list(record.prompt_tokens))
 
 
 async def test_a_run_that_was_done_needs_no_generator_to_say_so(world: World) -> None:

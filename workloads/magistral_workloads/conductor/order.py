@@ -1,9 +1,12 @@
-"""Which problem a group asks: a seeded permutation an epoch, so that a restart asks the same ones."""
+"""Which problem a group asks, and in which language: drawn by seed, so that a restart asks the same."""
 
+import random
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+
+from magistral_api.problems import Problem
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,18 @@ class PromptOrder:
         """Index of the problem that the group asks."""
         epoch, place = divmod(group, self.problems)
         return _epoch(self.problems, self.seed, epoch)[place]
+
+
+def asked(problem: Problem, translated_fraction: float, seed: int, group: int) -> Problem:
+    """The problem with the prompt that the group asks: with that probability one of its translations, each as likely.
+
+    A problem without translations is asked as it is.
+    """
+    draw = random.Random(f"translation {seed} {group}")
+    if not problem.translations or draw.random() >= translated_fraction:
+        return problem
+    language = draw.choice(sorted(problem.translations))
+    return problem.model_copy(update={"prompt": problem.translations[language]})
 
 
 def sequence_seed(seed: int, group: int, index: int, attempt: int) -> int:

@@ -9,7 +9,7 @@ from magistral_api.problems import Problem
 from magistral_api.run import RL
 from magistral_workloads.conductor.batches import Forming
 from magistral_workloads.conductor.ledger import unused
-from magistral_workloads.conductor.order import PromptOrder
+from magistral_workloads.conductor.order import PromptOrder, asked
 from magistral_workloads.conductor.sampler import Sampler
 from magistral_workloads.conductor.shelf import Shelf
 
@@ -126,7 +126,8 @@ class Rollouts:
         return chain(gaps, count(beyond))
 
     async def _group(self, number: int, rl: RL) -> None:
-        records = await self.sampler.group(number, self.problems[self.order.problem(number)], rl)
+        problem = self.problems[self.order.problem(number)]
+        records = await self.sampler.group(number, asked(problem, rl.translated_fraction, self.order.seed, number), rl)
         # One at a time: batches are written in the order of their steps.
         async with self._adding:
             batch = self.forming.add(records)
