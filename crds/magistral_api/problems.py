@@ -10,12 +10,22 @@ from magistral_api.compact import LogProbs, TokenIds
 Outcome = Literal["pass", "fail", "infrastructure_error"]
 """The three-valued verdict. The third never becomes a reward."""
 
+Language = Literal["python", "cpp"]
+"""A programming language that the verifier runs: Python, or C++20."""
+
 
 class CodeTest(ApiModel):
     """One test of a code problem: text on standard input, text expected on standard output."""
 
     stdin: str = ""
     stdout: str = ""
+
+
+class Solution(ApiModel):
+    """A program that its data set says solves the problem. Stage prepare runs it on the tests."""
+
+    language: Language
+    source: str
 
 
 class Problem(ApiModel):
@@ -32,12 +42,13 @@ class Problem(ApiModel):
     translations: dict[str, str] = Field(
         default_factory=dict, description="The prompt in other languages, by ISO 639 code (section 3: fr es it de zh ru)")
     answer: str | None = None
-    language: Literal["python", "cpp"] | None = None
+    language: Language | None = None
     tests: list[CodeTest] = Field(default_factory=list)
     check: str | None = None
     entry_point: str | None = None
     prefix: str | None = Field(None, description="HumanEval: source the candidate's code is put after, when it lacks it")
     source: str = ""
+    solutions: list[Solution] = Field(default_factory=list, description="code: of the data set, never shown to a model")
 
 
 class RewardParts(ApiModel):

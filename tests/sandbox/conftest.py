@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from magistral_api.problems import CodeTest, Problem
+from magistral_api.problems import CodeTest, Language, Problem
 from magistral_workloads.rewards import code
 from magistral_workloads.rewards.format import Block
-from magistral_workloads.sandbox.box import Box, Language
+from magistral_workloads.sandbox.box import Box
 from magistral_workloads.sandbox.reaper import descendants
 
 HONEST = "print(sum(map(int, input().split())))"

@@ -1,14 +1,17 @@
 """Bodies of the HTTP routes between conductor, trainers, generators and verifiers (docs/architecture.md)."""
 
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import Field
 
 from magistral_api.base import ApiModel, Metrics
-from magistral_api.problems import Outcome, Problem, RewardParts
+from magistral_api.problems import Language, Outcome, Problem, RewardParts
 
 PIECE_BYTES: Final = 64 << 20
 """Limit of one piece of a completion. Pieces grow where the reader is slow; this is more than any whole completion."""
+
+RUNS_AT_ONCE: Final = 20
+"""Inputs of one request to run a program: it then takes no longer than one to grade a completion."""
 
 
 class GenerateRequest(ApiModel):
@@ -96,6 +99,22 @@ class VerifyResponse(ApiModel):
     outcome: Outcome
     reward: RewardParts
     answer: str | None = None
+    detail: str = ""
+
+
+class RunRequest(ApiModel):
+    """A program and what it gets on standard input, run by run: at most as many as a completion is graded on."""
+
+    language: Language
+    source: str
+    inputs: list[str] = Field(min_length=1, max_length=RUNS_AT_ONCE)
+
+
+class RunOutput(ApiModel):
+    """What came of one input, a line each: text on standard output, or why there is none. Nothing follows the error."""
+
+    outcome: Literal["output", "failure", "infrastructure_error"]
+    output: str = ""
     detail: str = ""
 
 

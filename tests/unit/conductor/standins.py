@@ -18,6 +18,8 @@ from magistral_workloads.contracts import (
     GenerateChunk,
     GenerateRequest,
     GeneratorStatus,
+    RunOutput,
+    RunRequest,
     VerifyRequest,
     VerifyResponse,
     WeightsRequest,
@@ -111,9 +113,13 @@ class GeneratorStandIn:
 
 @dataclass
 class VerifierStandIn:
-    """A completion passes when `passes` says so. `faults`: so many verdicts are infrastructure errors first."""
+    """A completion passes when `passes` says so. `prints`: of source and input, None where the program fails.
+
+    `faults`: so many answers are infrastructure errors first.
+    """
 
     passes: Callable[[VerifyRequest], bool] = lambda request: request.completion_tokens % 2 == 0
+    prints: Callable[[str, str], str | None] = lambda source, text: None
     faults: int = 0
     busy: int = 0
     asked: int = 0
@@ -121,6 +127,7 @@ class VerifierStandIn:
     def application(self) -> web.Application:
         app = web.Application(middlewares=[authenticated(TOKEN)])
         app.router.add_post("/v1/verify", self._verify)
+        app.router.add_post("/v1/run", self._run)
         return app
 
     async def _verify(self, request: web.Request) -> web.Response:
@@ -138,6 +145,20 @@ class VerifierStandIn:
         return web.json_response(VerifyResponse(
             outcome="pass" if passed else "fail", reward=RewardParts(format=0.1, correctness=0.9 if passed else 0.0),
             answer=str(body.completion_tokens)).wire())
+
+    async def _run(self, request: web.Request) -> web.Response:
+        body = await parsed(request, RunRequest)
+        self.asked += 1
+        outputs = [_printed(self.prints(body.source, text)) for text in body.inputs]
+        if self.faults:
+            self.faults -= 1
+            outputs[-1:] = [RunOutput(outcome="infrastructure_error", detail="no room")]
+        return web.Response(text="".join(output.model_dump_json(by_alias=True) + "\n" for output in outputs))
+
+
+def _printed(output: str | None) -> RunOutput:
+    return RunOutput(outcome="failure", detail="exit code 1") if output is None else RunOutput(
+        outcome="output", output=output)
 
 
 @asynccontextmanager

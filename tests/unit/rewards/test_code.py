@@ -1,6 +1,5 @@
 """Code answers: which tests are drawn, when two outputs are the same, how a HumanEval program is put together."""
 
-import pytest
 
 from magistral_api.problems import CodeTest, Problem
 from magistral_workloads.rewards import code
@@ -21,41 +20,6 @@ def test_a_group_draws_the_same_twenty_tests_and_another_group_others() -> None:
 
 def test_all_tests_are_drawn_when_there_are_few() -> None:
     assert sorted(test.stdin for test in code.drawn(problem(3), 7)) == ["0", "1", "2"]
-
-
-@pytest.mark.parametrize(("expected", "output"), [
-    ("3\n", b"3"),
-    ("3", b"3 \n\n"),
-    ("1 2\n3\n", b"1 2  \n3\n"),
-    ("0.5", b"0.50"),
-    ("100", b"1e2"),
-    ("x = 1", b"x = 1.0"),
-    ("a  b", b"a b"),
-    ("", b"\n"),
-    ("é", "é".encode()),
-    ("3\r\n4\r\n", b"3\n4\n"),
-])
-def test_outputs_that_differ_in_space_or_spelling_of_numbers_are_the_same(expected: str, output: bytes) -> None:
-    assert code.same_output(expected, output)
-
-
-@pytest.mark.parametrize(("expected", "output"), [
-    ("3", b""),
-    ("3", b"33"),
-    ("3", b"3\n3"),
-    ("3\n4", b"3 4"),
-    ("Yes", b"yes"),
-    ("3", "٣".encode()),
-    ("3", b"3\xff"),
-    ("3", b"nan"),
-    ("3", b"sNaN"),
-    ("0.1", b"0.10000001"),
-    ("1", b"1" + b"0" * 60),
-    ("1", b"1e999999999"),
-    ("\n3", b"3"),
-])
-def test_other_outputs_are_not_the_same(expected: str, output: bytes) -> None:
-    assert not code.same_output(expected, output)
 
 
 PREFIX = 'import math\n\ndef helper(x):\n    return x\n\ndef f(x):\n    """Twice."""\n'

@@ -5,12 +5,15 @@ problem the candidate is a server of calls in one box and `check` runs in anothe
 """
 
 import random
-from decimal import Decimal, InvalidOperation
+from collections.abc import AsyncGenerator
 from typing import Literal
 
-from magistral_api.problems import CodeTest, Problem
+from magistral_api.problems import CodeTest, Language, Problem
+from magistral_workloads.contracts import RunOutput, RunRequest
 from magistral_workloads.rewards.format import Block
-from magistral_workloads.sandbox.box import Box, CompileError, Language
+from magistral_workloads.rewards.output import same
+from magistral_workloads.sandbox.box import Box, CompileError
+from magistral_workloads.sandbox.limits import BoxError, Execution
 
 TESTS_DRAWN = 20
 _LANGUAGES: dict[str, Language] = {
@@ -29,14 +32,36 @@ async def grade(block: Block, problem: Problem, draw: int, box: Box) -> tuple[Li
     try:
         async with box.program(language, block.source) as program:
             for index, test in enumerate(drawn(problem, draw)):
-                execution = await program.run(test.stdin.encode())
-                if not execution.ok:
-                    return "fail", f"test {index}: {execution.describe()}"
-                if not same_output(test.stdout, execution.output):
+                made = _output(await program.run(test.stdin.encode()))
+                if made.outcome == "failure":
+                    return "fail", f"test {index}: {made.detail}"
+                if not same(test.stdout, made.output):
                     return "fail", f"test {index}: another output"
     except CompileError as error:
         return "fail", str(error)
     return "pass", ""
+
+
+async def outputs(request: RunRequest, box: Box) -> AsyncGenerator[RunOutput, None]:
+    """What a program makes of each input, under the limits of grading. Ends early with an infrastructure error."""
+    try:
+        async with box.program(request.language, request.source) as program:
+            for text in request.inputs:
+                yield _output(await program.run(text.encode()))
+    except CompileError as error:
+        for _ in request.inputs:
+            yield RunOutput(outcome="failure", detail=str(error))
+    except BoxError as error:
+        yield RunOutput(outcome="infrastructure_error", detail=str(error))
+
+
+def _output(execution: Execution) -> RunOutput:
+    if not execution.ok:
+        return RunOutput(outcome="failure", detail=execution.describe())
+    try:
+        return RunOutput(outcome="output", output=execution.output.decode())
+    except UnicodeDecodeError:
+        return RunOutput(outcome="failure", detail="the output is no UTF-8")
 
 
 async def _check(source: str, problem: Problem, box: Box) -> tuple[Literal["pass", "fail"], str]:
@@ -68,35 +93,3 @@ def drawn(problem: Problem, draw: int) -> list[CodeTest]:
     """The tests of this draw: the same for every completion of a group."""
     chosen = random.Random(f"{problem.id}:{draw}")
     return chosen.sample(problem.tests, min(TESTS_DRAWN, len(problem.tests)))
-
-
-def same_output(expected: str, output: bytes) -> bool:
-    """Equal line by line, where trailing space, empty lines at the end, and spellings of a number do not
-    count.
-    """
-    try:
-        text = output.decode()
-    except UnicodeDecodeError:
-        return False
-    left, right = _lines(expected), _lines(text)
-    return len(left) == len(right) and all(a == b or _same_tokens(a, b) for a, b in zip(left, right, strict=True))
-
-
-def _lines(text: str) -> list[str]:
-    return [line.rstrip() for line in text.rstrip().split("\n")]
-
-
-def _same_tokens(left: str, right: str) -> bool:
-    pairs = left.split(), right.split()
-    if len(pairs[0]) != len(pairs[1]):
-        return False
-    return all(a == b or _same_number(a, b) for a, b in zip(*pairs, strict=True))
-
-
-def _same_number(left: str, right: str) -> bool:
-    if len(left) > 60 or len(right) > 60 or not (left + right).isascii():
-        return False
-    try:
-        return Decimal(left) == Decimal(right)
-    except InvalidOperation:
-        return False

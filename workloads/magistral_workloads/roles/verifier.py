@@ -1,4 +1,4 @@
-"""Grades completions: `python -m magistral_workloads.roles.verifier`.
+"""Grades completions, and runs programs of data sets: `python -m magistral_workloads.roles.verifier`.
 
 Needs no object store, no API server and no GPU. Ready once the self-test has shown the isolation that the
 runtime asks for; with less it ends, so a pod that cannot keep a candidate in its box is never sent one.
@@ -10,18 +10,24 @@ import logging
 import os
 import sys
 from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import TypeVar
 
 from aiohttp import web
 from pydantic import ValidationError
 
+from magistral_api.base import ApiModel
 from magistral_api.config import TOKEN_PATH
 from magistral_api.names import VERIFIER_PORT
-from magistral_workloads.contracts import VerifyRequest
+from magistral_workloads.contracts import RunRequest, VerifyRequest
+from magistral_workloads.rewards import code
 from magistral_workloads.rewards.grade import grade
 from magistral_workloads.routes import authenticated
 from magistral_workloads.sandbox.algebra import Algebra
 from magistral_workloads.sandbox.box import Box
 from magistral_workloads.sandbox.selftest import ORDER, Level, SelfTest, self_test
+
+M = TypeVar("M", bound=ApiModel)
 
 log = logging.getLogger("verifier")
 
@@ -70,12 +76,7 @@ def application(token: str, minimum: Level, slots: int) -> web.Application:
             yield
 
     async def verify(request: web.Request) -> web.Response:
-        if waiting.locked():
-            raise web.HTTPServiceUnavailable(text="the queue is full", headers={"Retry-After": "1"})
-        try:
-            body = VerifyRequest.model_validate_json(await request.read())
-        except ValidationError as error:
-            raise web.HTTPUnprocessableEntity(text=str(error)) from error
+        body = await read(request, VerifyRequest)
         async with waiting:
             try:
                 verdict = await grade(body, app[_BOX], app[_ALGEBRA])
@@ -85,8 +86,30 @@ def application(token: str, minimum: Level, slots: int) -> web.Application:
             log.warning("no verdict on problem %s: %s", body.problem.id, verdict.detail)
         return web.json_response(verdict.wire())
 
+    async def run(request: web.Request) -> web.StreamResponse:
+        body = await read(request, RunRequest)
+        answer = web.StreamResponse()
+        async with waiting, aclosing(code.outputs(body, app[_BOX])) as outputs:
+            await answer.prepare(request)
+            # Written one by one: twenty outputs may be 320 MB, of each of many requests.
+            async for output in outputs:
+                if output.outcome == "infrastructure_error":
+                    log.warning("a program could not be run: %s", output.detail)
+                await answer.write(output.model_dump_json(by_alias=True).encode() + b"\n")
+        return answer
+
+    async def read(request: web.Request, model: type[M]) -> M:
+        """The body, when there is room for it."""
+        if waiting.locked():
+            raise web.HTTPServiceUnavailable(text="the queue is full", headers={"Retry-After": "1"})
+        try:
+            return model.model_validate_json(await request.read())
+        except ValidationError as error:
+            raise web.HTTPUnprocessableEntity(text=str(error)) from error
+
     app.cleanup_ctx.append(resources)
     app.router.add_post("/v1/verify", verify)
+    app.router.add_post("/v1/run", run)
     app.router.add_get("/healthz", _healthz)
     return app
 
