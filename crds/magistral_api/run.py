@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from magistral_api.base import ApiModel, Cel, Digest, Duration, Fraction, Name, ObjectUri
+from magistral_api.problems import Language
 from magistral_api.status import RunStatus
 
 Paradigm = Literal["SFT", "RL", "SFTThenRL", "Evaluate"]
@@ -112,10 +113,77 @@ class SFT(ApiModel):
     )
 
 
+class FormatFilter(ApiModel):
+    """Keep complete maths problems with one answer that rules can verify (section 4.1): no proofs, no parts (a), (b)."""
+
+    multiple_choice: Literal["Reword", "Keep"] = Field("Reword", description=(
+        "Reword: the options go and the right one's text becomes the answer, or the problem goes where that is not "
+        "possible (section 4.1: reworded). Keep: the answer stays a letter, which a guess finds."))
+
+
+class GradedBy(ApiModel):
+    """Graded answers to the prompt set: of an Evaluate run with the set as a suite, or a prefix of such answers."""
+
+    run_ref: RunRef | None = None
+    uri: ObjectUri | None = None
+
+    cel: ClassVar[tuple[Cel, ...]] = (
+        Cel("has(self.runRef) != has(self.uri)", "gradedBy: set exactly one of runRef and uri"),
+    )
+
+
+class Difficulty(ApiModel):
+    """Keep problems that are neither too easy nor too hard for the model that answered them (section 4.1: 16 answers each).
+
+    A problem without answers goes. The paper's second stage is another run, with the answers of the first one's model.
+    """
+
+    graded_by: GradedBy
+    min_pass_rate: Fraction = Field(0.0, description=(
+        "The share of correct answers must be above this (section 4.1: problems never solved go)."))
+    max_pass_rate: Fraction = Field(0.9, description=(
+        "The share of correct answers may not be above this. Not printed in the paper."))
+    majority_disagrees: Fraction = Field(0.5, description=(
+        "A problem is taken for wrong, and goes, when more than this share of its answers agree on one final answer that "
+        "differs from its own (section 4.1: a majority). 1: never."))
+
+    cel: ClassVar[tuple[Cel, ...]] = (
+        Cel("self.minPassRate < self.maxPassRate",
+            "difficulty.minPassRate must be below difficulty.maxPassRate, or no problem is left", ".minPassRate"),
+    )
+
+
+class CodeTests(ApiModel):
+    """Clean the tests of code problems by running the problems' own solutions on them (section 4.2).
+
+    Tests on which solutions disagree go; one on which they agree while none passes gets their output. The paper prints
+    none of these values. Problems with a `check` instead of tests stay as they are.
+    """
+
+    min_agreement: Fraction = Field(0.8, description="Share of solutions that must have the same output for a test to stay.")
+    min_solutions: int = Field(3, ge=1, le=1024, description="Problems with fewer solutions that run go.")
+    min_tests: int = Field(5, ge=1, le=100000, description="Problems with fewer tests, given or left, go.")
+
+
 class Prompts(ApiModel):
-    """A JSONL file of problems (magistral_api.problems.Problem), one a line."""
+    """A JSONL file of problems (magistral_api.problems.Problem), one a line.
+
+    `formatFilter`, `difficulty`, `codeTests` and `languages` are what stage prepare does to it before RL, in this order.
+    Without any of them on any file the run has no such stage.
+    """
 
     uri: ObjectUri
+    format_filter: FormatFilter | None = Field(None, description="Unset: no maths problem is looked at. {}: the defaults.")
+    difficulty: Difficulty | None = None
+    code_tests: CodeTests | None = Field(None, description="Unset: no solution is run. {}: the defaults.")
+    languages: list[Language] | None = Field(
+        None, min_length=1, max_length=2, json_schema_extra={"x-kubernetes-list-type": "set"}, description=(
+            "Code problems with tests that allow any language become one problem for each of these (section 4.2: both)."))
+
+    @property
+    def prepared(self) -> bool:
+        """Whether stage prepare has something to do to it, other than copying."""
+        return any(rule is not None for rule in (self.format_filter, self.difficulty, self.code_tests, self.languages))
 
 
 class CurriculumStage(ApiModel):
