@@ -54,6 +54,7 @@ class StageConfig(ApiModel):
     progress_config_map: str
     initial_model: ModelAt = Field(description="What this stage starts from: base model or selected checkpoint")
     teacher_uri: str | None = Field(None, description="curate: prefix of the teacher's rollout ledger")
+    prompts_uri: str | None = Field(None, description="rl: the prepared prompts, to be read instead of spec.rl.prompts")
     dataset_uri: str | None = Field(None, description="sft: the curated JSONL")
     candidates: dict[str, ModelAt] = Field(
         default_factory=dict,

@@ -3,6 +3,7 @@
 from typing import get_args
 
 from magistral_api import GROUP
+from magistral_api.run import MagistralRunSpec
 from magistral_api.status import StageName
 
 LABEL_RUN = f"{GROUP}/run"
@@ -12,7 +13,7 @@ LABEL_RUN_UID = f"{GROUP}/run-uid"
 LABEL_ROLE = f"{GROUP}/role"
 """worker, trainer, generator, verifier, conductor."""
 LABEL_STAGE = f"{GROUP}/stage"
-"""preflight, curate, sft, select, rl, evaluate."""
+"""preflight, prepare, curate, sft, select, rl, evaluate."""
 LABEL_ATTEMPT = f"{GROUP}/attempt"
 """The attempt of the stage, minted by the operator."""
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -26,13 +27,20 @@ PARADIGM_STAGES: dict[str, tuple[StageName, ...]] = {
     "SFTThenRL": ("preflight", "curate", "sft", "select", "rl", "evaluate"),
     "Evaluate": ("preflight", "evaluate"),
 }
-"""The stages of a paradigm, in order."""
+"""The stages of a paradigm, in order, without prepare."""
 
 CONDUCTOR_PORT = 8000
 GENERATOR_PORT = 8000
 VERIFIER_PORT = 8000
 RENDEZVOUS_PORT = 29500
 METRICS_PORT = 9090
+
+
+def stages_of(spec: MagistralRunSpec) -> tuple[StageName, ...]:
+    """The stages of a run, in order: those of its paradigm, and prepare after preflight where its prompts ask for it."""
+    first, *rest = PARADIGM_STAGES[spec.paradigm]
+    prepares = spec.rl is not None and any(prompts.prepared for prompts in spec.rl.prompts)
+    return (first, *(("prepare",) if prepares else ()), *rest)
 
 
 def child(run: str, part: str) -> str:
@@ -79,6 +87,20 @@ def ledger_prefix(uid: str) -> str:
 def ledger_key(uid: str, step: int) -> str:
     """The batch of one optimiser step, and the groups dropped while it formed. JSONL of RolloutRecord."""
     return f"{ledger_prefix(uid)}/{step:06d}.jsonl"
+
+
+def prompts_key(uid: str) -> str:
+    """The prepared prompts of RL. JSONL of Problem."""
+    return f"{run_prefix(uid)}/prepare/prompts.jsonl"
+
+
+def preparation_report_key(uid: str) -> str:
+    return f"{run_prefix(uid)}/prepare/report.json"
+
+
+def tested_key(uid: str, digest: str) -> str:
+    """Code problems whose tests were cleaned, by the SHA-256 of what they were before and of the rules."""
+    return f"{run_prefix(uid)}/prepare/tested/{digest}.jsonl"
 
 
 def dataset_key(uid: str) -> str:

@@ -43,6 +43,8 @@ class StageProgress(ApiModel):
 OUTPUT_MODEL_URI = "modelUri"
 """select, rl: prefix of the checkpoint that the next stage starts from."""
 OUTPUT_MODEL_DIGEST = "modelDigest"
+OUTPUT_PROMPTS_URI = "promptsUri"
+"""prepare: the JSONL of problems that RL reads."""
 OUTPUT_DATASET_URI = "datasetUri"
 """curate: the JSONL of SFT rows."""
 OUTPUT_REPORT_URI = "reportUri"

@@ -8,7 +8,7 @@ from pydantic.config import JsonDict
 from magistral_api.base import ApiModel, Measure
 
 Phase = Literal["Pending", "Running", "Suspended", "Succeeded", "Failed"]
-StageName = Literal["preflight", "curate", "sft", "select", "rl", "evaluate"]
+StageName = Literal["preflight", "prepare", "curate", "sft", "select", "rl", "evaluate"]
 StageState = Literal["Pending", "Running", "Succeeded", "Failed"]
 FaultKind = Literal["user", "application", "infrastructure"]
 """user: bad input, exit code 64. application: the process. infrastructure: what it runs on."""

@@ -11,9 +11,9 @@ from magistral_api.names import (
     LABEL_ATTEMPT,
     LABEL_ROLE,
     LABEL_STAGE,
-    PARADIGM_STAGES,
     child,
     progress_config_map,
+    stages_of,
 )
 from magistral_api.progress import StageProgress
 from magistral_api.run import MagistralRun
@@ -85,7 +85,7 @@ class Case:
         case = cls(observed, now, run, runtime, runtime_error, {}, read_status(observed.run.get("status") or {}))
         case.status.observed_generation = run.metadata.generation
         known = {stage.name: stage for stage in case.status.stages}
-        case.status.stages = [known.get(name) or StageStatus(name=name) for name in PARADIGM_STAGES[run.spec.paradigm]]
+        case.status.stages = [known.get(name) or StageStatus(name=name) for name in stages_of(run.spec)]
         case.progress = case._reports()
         return case
 

@@ -10,15 +10,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from magistral_api import API_VERSION
-from magistral_api.names import LABEL_STAGE, PARADIGM_STAGES, progress_config_map
+from magistral_api.names import LABEL_STAGE, progress_config_map, stages_of
 from magistral_api.progress import (
     OUTPUT_DATASET_URI,
     OUTPUT_MODEL_DIGEST,
     OUTPUT_MODEL_URI,
+    OUTPUT_PROMPTS_URI,
     OUTPUT_REPORT_URI,
     CheckpointRecord,
     StageProgress,
 )
+from magistral_api.run import MagistralRunSpec
 from magistral_api.status import StageName
 from magistral_operator.case import Observed, read_status
 from magistral_operator.constants import ANNOTATION_TEMPLATE
@@ -52,7 +54,7 @@ class StagePreview:
 
 
 def preview(run: Manifest, runtime: Manifest) -> list[StagePreview]:
-    """Every stage of the run's paradigm, in order. The run is one that was never applied; a suspended one is resumed.
+    """Every stage of the run, in order. The run is one that was never applied; a suspended one is resumed.
 
     A metadata.uid that is missing becomes a placeholder. Raises NotPlannedError.
     """
@@ -60,7 +62,7 @@ def preview(run: Manifest, runtime: Manifest) -> list[StagePreview]:
     rehearsal = _Rehearsal(run | {"metadata": meta, "spec": run["spec"] | {"suspend": False}, "status": {}}, runtime)
     seen: dict[Key, Manifest] = {}
     stages = []
-    for name in PARADIGM_STAGES[run["spec"]["paradigm"]]:
+    for name in stages_of(MagistralRunSpec.model_validate(run["spec"])):
         rehearsal.reach(name)
         # A commit is reported while the stage runs; its Checkpoint object belongs to this stage.
         rehearsal.report(name, "Running")
@@ -146,6 +148,8 @@ def _without_hashes(manifest: Manifest) -> Manifest:
 def _reported(stage: StageName, spec: Mapping[str, Any], bucket: str) -> dict[str, Any]:
     """What the stage leaves for later ones."""
     uri = f"s3://{bucket}/{PLACEHOLDER}/{stage}"
+    if stage == "prepare":
+        return {"outputs": {OUTPUT_PROMPTS_URI: uri}}
     if stage == "curate":
         return {"outputs": {OUTPUT_DATASET_URI: uri}}
     if stage == "sft":

@@ -24,6 +24,7 @@ TIMEOUT_S = 60
 DIGEST = "sha256:" + "a" * 64
 OUTPUTS: dict[str, Manifest] = {
     "preflight": {},
+    "prepare": {"outputs": {"promptsUri": "s3://magistral/runs/x/prepare/prompts.jsonl"}},
     "curate": {"outputs": {"datasetUri": "s3://magistral/runs/x/curate/dataset.jsonl"}},
     "sft": {"checkpoints": [{"step": 10, "digest": DIGEST, "uri": "s3://magistral/runs/x/sft/10", "sizeBytes": 1,
                              "metrics": {"loss": 1.0}}]},
@@ -34,6 +35,10 @@ OUTPUTS: dict[str, Manifest] = {
         {"name": "base/suite", "model": "base", "suite": "suite", "passAt1": 0.5, "low": 0.4, "high": 0.6}]},
 }
 """What each stage reports at its end."""
+RL: Manifest = {"prompts": [{"uri": "s3://magistral/p.jsonl"}], "steps": 40, "batchSize": 16, "groupSize": 4, "trainers": 2,
+                "generators": 2, "verifiers": 2}
+PREPARED_RL = RL | {"prompts": [{"uri": "s3://magistral/p.jsonl", "formatFilter": {}, "codeTests": {}}]}
+"""The same with a stage prepare."""
 
 
 class Api:
@@ -107,8 +112,7 @@ class Namespace:
             parts["curation"] = {"teacher": {"runRef": {"name": "teacher"}}}
             parts["sft"] = {"batchSize": 8, "workers": 2, "selection": {"suite": "suite"}}
         if paradigm in ("RL", "SFTThenRL"):
-            parts["rl"] = {"prompts": [{"uri": "s3://magistral/p.jsonl"}], "steps": 40, "batchSize": 16, "groupSize": 4,
-                           "trainers": 2, "generators": 2, "verifiers": 2}
+            parts["rl"] = RL
         return self.api.create(RUN, {
             "apiVersion": API_VERSION, "kind": "MagistralRun", "metadata": {
                 "name": name, "namespace": self.name, "labels": labels or {}},

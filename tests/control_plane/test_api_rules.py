@@ -10,7 +10,7 @@ import yaml
 
 from magistral_api import API_VERSION
 from magistral_api.checkpoint import CheckpointSpec
-from magistral_api.run import RL, SFT, CurriculumStage, MagistralRunSpec, Teacher
+from magistral_api.run import RL, SFT, CurriculumStage, Difficulty, GradedBy, MagistralRunSpec, Teacher
 from magistral_api.runtime import MagistralRuntimeSpec
 from magistral_operator.kinds import BY_NAME, CHECKPOINT, RUN, RUNTIME, Kind
 from tests.control_plane.cluster import DIGEST, Api, Manifest, runtime
@@ -19,6 +19,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 PROMPTS = [{"uri": "s3://magistral/p.jsonl"}]
 RL_PART = {"prompts": PROMPTS, "steps": 40, "batchSize": 16, "groupSize": 4}
 SFT_PART = {"batchSize": 8, "selection": {"suite": "suite"}}
+GRADED = {"gradedBy": {"runRef": {"name": "grader"}}}
 CURATION = {"teacher": {"runRef": {"name": "teacher"}}}
 
 
@@ -37,6 +38,11 @@ def run(paradigm: str = "RL", name: str = "one", without: str = "", **spec: Any)
 
 def rl(**fields: Any) -> Manifest:
     return run("RL", rl=RL_PART | fields)
+
+
+def prompts(**fields: Any) -> Manifest:
+    """An RL run with one file of prompts that is prepared so."""
+    return rl(prompts=[PROMPTS[0] | fields])
 
 
 def sft(**fields: Any) -> Manifest:
@@ -79,6 +85,15 @@ CREATED: dict[str, tuple[Kind, Manifest, Manifest, str]] = {
         RUN, rl(trainers=8), rl(trainers=3), "rl.batchSize must be a multiple of rl.trainers"),
     "only the upper clip is raised": (
         RUN, rl(epsilonLow=0.3), rl(epsilonLow=0.4), "rl.epsilonLow must not exceed rl.epsilonHigh"),
+    "graded answers are a run's or a prefix": (
+        RUN, prompts(difficulty={"gradedBy": {"uri": "s3://magistral/graded"}}),
+        prompts(difficulty={"gradedBy": {"uri": "s3://magistral/graded", "runRef": {"name": "g"}}}),
+        "gradedBy: set exactly one of runRef and uri"),
+    "some pass rate is between the bounds": (
+        RUN, prompts(difficulty=GRADED | {"minPassRate": 0.5, "maxPassRate": 0.6}),
+        prompts(difficulty=GRADED | {"minPassRate": 0.9}), "difficulty.minPassRate must be below difficulty.maxPassRate"),
+    "a language is asked for once": (
+        RUN, prompts(languages=["python", "cpp"]), prompts(languages=["cpp", "cpp"]), "Duplicate value"),
     "a checkpoint is made before the end": (
         RUN, rl(checkpointEvery=40), rl(checkpointEvery=41), "rl.checkpointEvery must not exceed rl.steps"),
     "the longest completion fits a microbatch": (
@@ -243,7 +258,7 @@ def test_an_object_that_the_operator_has_not_seen_is_not_taken_for_a_finished_on
 def test_every_rule_of_the_models_is_tried_here() -> None:
     tried = [message for *_, message in CREATED.values()]
     tried += [RESIZED, RESCHEDULED, "immutable once the run exists", "a Checkpoint is immutable"]
-    models = (MagistralRunSpec, RL, CurriculumStage, SFT, Teacher, MagistralRuntimeSpec, CheckpointSpec)
+    models = (MagistralRunSpec, RL, CurriculumStage, SFT, Teacher, GradedBy, Difficulty, MagistralRuntimeSpec, CheckpointSpec)
     rules = [rule.message for model in models for rule in model.cel]
     assert [message for message in rules if not any(part in message for part in tried)] == []
     assert len(rules) >= 15

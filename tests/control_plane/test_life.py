@@ -4,7 +4,7 @@ import pytest
 
 from magistral_api.names import LABEL_RUN, PARADIGM_STAGES
 from magistral_operator.kinds import BY_NAME, CHECKPOINT, CHILDREN, POD, RUN, RUNTIME, SECRET, WORKLOADS
-from tests.control_plane.cluster import Api, Namespace, eventually, runtime
+from tests.control_plane.cluster import PREPARED_RL, Api, Namespace, eventually, runtime
 
 
 def teach(ns: Namespace) -> None:
@@ -25,6 +25,20 @@ def test_every_paradigm_reaches_ready(ns: Namespace, paradigm: str) -> None:
     for kind in ("StatefulSet", "Deployment"):
         ns.until_gone(kind, "one-trainer" if kind == "StatefulSet" else "one-generator")
     assert "StageSucceeded" in ns.events()
+
+
+@pytest.mark.parametrize("paradigm", ["RL", "SFTThenRL"])
+def test_a_run_whose_prompts_are_prepared_reaches_ready(ns: Namespace, paradigm: str) -> None:
+    if paradigm.startswith("SFT"):
+        teach(ns)
+    ns.run(paradigm, rl=PREPARED_RL)
+    first, *rest = PARADIGM_STAGES[paradigm]
+    ns.succeed(first)
+    ns.until_stage("prepare")
+    ns.until_there("Deployment", "one-verifier")
+    assert ns.api.get(BY_NAME["Deployment"], ns.name, "one-generator") is None
+    ns.succeed("prepare", *rest)
+    ns.until_condition("Ready", "Succeeded")
 
 
 def test_a_run_shows_its_progress_in_kubectl_get(ns: Namespace) -> None:

@@ -17,10 +17,11 @@ from typing import Any
 import httpx
 
 from dev.cluster import control_plane as planes
-from magistral_api.names import LABEL_ATTEMPT, LABEL_ROLE, LABEL_RUN, LABEL_STAGE, PARADIGM_STAGES
+from magistral_api.names import LABEL_ATTEMPT, LABEL_ROLE, LABEL_RUN, LABEL_STAGE, stages_of
+from magistral_api.run import MagistralRunSpec
 from magistral_operator import pods as pod_status
 from magistral_operator.kinds import BY_NAME, CHECKPOINT, CHILDREN, JOB, POD, QUEUEING, RUN, SECRET, Kind
-from tests.control_plane.cluster import DIGEST, Api, Manifest, Namespace, eventually, namespace
+from tests.control_plane.cluster import DIGEST, PREPARED_RL, Api, Manifest, Namespace, eventually, namespace
 from tests.control_plane.conftest import administrator, allow, credentials, rules
 from tests.control_plane.faults import Call, Chooser, Network, Proxy
 from tests.crash.operators import Forked, Keeper
@@ -30,6 +31,10 @@ MIDWAY = {"sft": 5, "rl": 20}
 """Stages that commit before their end, and at which step."""
 JOB_PODS = {"sft": 2, "rl": 0}
 """Of stages whose Job has not just one."""
+SPECS: dict[str, Manifest] = {
+    paradigm: {"curation": {"teacher": {"uri": "s3://magistral/runs/t/rl/rollouts/"}}} for paradigm in ("SFT", "SFTThenRL")
+} | {"RL": {"rl": PREPARED_RL}}
+"""What a paradigm's lives have in their spec. Prompts are prepared where the verifiers then stay: each child is made once."""
 WAKE = "tests/wake"
 Arm = Callable[[Forked], Chooser]
 """Makes the faults of one life. They may need its operator, to kill it."""
@@ -110,9 +115,8 @@ class Course:
 
     def run(self, paradigm: str, telling: Callable[[Proxy], AbstractContextManager[None]]) -> Life:
         life = Life()
-        self.ns.run(paradigm, **({"curation": {"teacher": {"uri": "s3://magistral/runs/t/rl/rollouts/"}}}
-                                  if paradigm.startswith("SFT") else {}))
-        for stage in PARADIGM_STAGES[paradigm]:
+        made = self.ns.run(paradigm, **SPECS.get(paradigm, {}))
+        for stage in stages_of(MagistralRunSpec.model_validate(made["spec"])):
             self.until_runs(stage)
             if stage in MIDWAY:
                 self.commit(stage, MIDWAY[stage])

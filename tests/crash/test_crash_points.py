@@ -8,7 +8,7 @@ from tests.crash.sweep import Point, sweep
 
 SAMPLE = 24
 LARGEST = "SFTThenRL"
-"""Has every stage that there is."""
+"""Has every stage but prepare, which the lives of RL have."""
 
 
 def test_a_run_ends_in_the_same_state_at_whichever_write_its_operator_is_killed(lives: World, tell: Tell) -> None:

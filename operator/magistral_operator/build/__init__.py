@@ -19,9 +19,11 @@ def children(case: Case) -> list[Manifest]:
     if ask := quota.workload(case):
         built.append(ask)
     wanted, stage = roles.wanted(case), case.current
-    if wanted["generator"]:
-        built += [*services.serving(case), *network.policies(case), config.serving(case),
-                  serving.generator(case, wanted["generator"]), serving.verifier(case, wanted["verifier"])]
+    if wanted["verifier"]:
+        built += [*services.serving(case), *network.policies(case), config.serving(case)]
+        if wanted["generator"]:
+            built.append(serving.generator(case, wanted["generator"]))
+        built.append(serving.verifier(case, wanted["verifier"]))
     if stage is not None and stage.state == "Running" and not case.suspended:
         built += _stage(case, stage.name, stage.attempt, wanted)
     return [*built, *disruption.budgets(case, built)]

@@ -14,6 +14,7 @@ from magistral_api.progress import (
     OUTPUT_DATASET_URI,
     OUTPUT_MODEL_DIGEST,
     OUTPUT_MODEL_URI,
+    OUTPUT_PROMPTS_URI,
 )
 from magistral_api.status import StageName
 from magistral_operator.build.metadata import owned
@@ -31,6 +32,7 @@ def stage(case: Case, name: StageName, attempt: int) -> Manifest:
     config = _config(case, name, attempt).model_copy(update={
         "initial_model": _initial_model(case, name),
         "teacher_uri": teacher.ledger_uri(case) if name == "curate" else None,
+        "prompts_uri": _output(case, "prepare", OUTPUT_PROMPTS_URI) if name == "rl" and case.stage("prepare") else None,
         "dataset_uri": _output(case, "curate", OUTPUT_DATASET_URI) if name == "sft" else None,
         "candidates": _candidates(case, name),
     })

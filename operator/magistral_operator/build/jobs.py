@@ -8,8 +8,8 @@ from magistral_operator.case import Case
 from magistral_operator.constants import STOPPED_EXIT_CODE, USER_FAULT_EXIT_CODE
 from magistral_operator.plan import Manifest
 
-SPEAKS_HTTP = ("select", "evaluate")
-"""Stages that call generators and verifiers."""
+SPEAKS_HTTP = ("prepare", "select", "evaluate")
+"""Stages that call generators or verifiers."""
 
 
 def job(case: Case, stage: StageName, attempt: int) -> Manifest:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from magistral_api.names import PARADIGM_STAGES, STAGES
+from magistral_api.names import STAGES
 from magistral_operator.cli import files, live, summary, text
 from magistral_operator.cli.errors import CommandError
 from magistral_operator.plan import Manifest
@@ -64,9 +64,8 @@ def _rehearsed(document: files.Document, found: files.Files) -> list[StagePrevie
 def _chosen(manifest: Manifest, stages: list[StagePreview], name: str | None) -> list[StagePreview]:
     chosen = [stage for stage in stages if name in (None, stage.name)]
     if not chosen:
-        paradigm = manifest["spec"]["paradigm"]
-        raise CommandError(f"--stage: found {name}, expected one of {', '.join(PARADIGM_STAGES[paradigm])}, the stages of "
-                           f"paradigm {paradigm} of MagistralRun {manifest['metadata']['name']}; choose one of them")
+        raise CommandError(f"--stage: found {name}, expected one of {', '.join(stage.name for stage in stages)}, the stages "
+                           f"of MagistralRun {manifest['metadata']['name']}; choose one of them")
     return chosen
 
 

@@ -9,20 +9,22 @@ from magistral_operator.policies import faults, queue, restarts, suspend
 
 SERVING_STAGES = ("select", "rl", "evaluate")
 """Stages that need generators and verifiers."""
+GRADING_STAGES = ("prepare", *SERVING_STAGES)
+"""Stages that need verifiers."""
 ROLES = ("conductor", "trainer", "generator", "verifier")
 
 
 def wanted(case: Case) -> dict[str, int]:
     """Pods a role, by the current stage. Generators and verifiers stay while a failed stage waits to be tried again."""
     stage, rl = case.current, case.run.spec.rl
-    serving = stage is not None and stage.name in SERVING_STAGES and stage.state != "Pending"
-    if case.finished or case.suspended or stage is None or not serving:
+    if case.finished or case.suspended or stage is None or stage.name not in GRADING_STAGES or stage.state == "Pending":
         return dict.fromkeys(ROLES, 0)
+    generators = (rl.generators if rl else 1) if stage.name in SERVING_STAGES else 0
     training = rl is not None and stage.name == "rl" and stage.state == "Running"
     return {
         "conductor": 1 if training else 0,
         "trainer": rl.trainers if rl and training else 0,
-        "generator": queue.admitted(case, "generator", rl.generators if rl else 1),
+        "generator": queue.admitted(case, "generator", generators),
         "verifier": queue.admitted(case, "verifier", rl.verifiers if rl else 1),
     }
 

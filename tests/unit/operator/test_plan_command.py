@@ -12,7 +12,7 @@ from magistral_api.names import PARADIGM_STAGES
 from magistral_operator.cli import main
 from magistral_operator.plan import Key, Manifest, key_of
 from magistral_operator.preview import NotPlannedError, preview
-from tests.unit.operator.world import OUTPUTS, World, run, runtime
+from tests.unit.operator.world import OUTPUTS, PREPARING, World, preparing, reach, run, runtime, with_prepare
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 EXAMPLE = ["-f", str(EXAMPLES / "magistral-small.yaml"), "-f", str(EXAMPLES / "runtime-h100.yaml")]
@@ -90,6 +90,18 @@ def test_the_plan_is_what_the_operator_then_creates(paradigm: str) -> None:
     for stage in PARADIGM_STAGES[paradigm]:
         created |= set(world.children)
         world.report(stage, **OUTPUTS[stage]).settle()
+    assert planned == {key for key in created if key[0] != "Checkpoint"}
+
+
+@pytest.mark.parametrize("paradigm", PREPARING)
+def test_the_plan_has_the_stage_that_prepares_prompts(paradigm: str) -> None:
+    world = preparing(World(paradigm))
+    stages = preview(world.run, runtime())
+    assert [stage.name for stage in stages] == with_prepare(paradigm)
+    planned = {key_of(one) for stage in stages for one in stage.objects if one["kind"] not in ("Secret", "Checkpoint")}
+    created = set[Key]()
+    for stage in with_prepare(paradigm):
+        created |= set(reach(world, stage).children)
     assert planned == {key for key in created if key[0] != "Checkpoint"}
 
 

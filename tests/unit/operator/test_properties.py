@@ -13,7 +13,7 @@ from magistral_api.names import LABEL_ATTEMPT, LABEL_STAGE, PARADIGM_STAGES
 from magistral_operator.case import Observed
 from magistral_operator.plan import Manifest
 from magistral_operator.reconcile import reconcile
-from tests.unit.operator.world import DIGEST, OUTPUTS, World, reach
+from tests.unit.operator.world import DIGEST, OUTPUTS, PREPARING, World, preparing, reach
 
 ACTIONS = ["report", "report again", "late report", "fail", "job fails", "job ends silently", "pod", "crash", "pod lost",
            "lose a child", "lose progress", "suspend", "resume", "wait", "runtime goes", "runtime comes", "scale"]
@@ -57,10 +57,12 @@ HAPPENINGS = some.lists(some.tuples(some.sampled_from(ACTIONS), some.integers(0,
 
 
 @settings(max_examples=60, deadline=None)
-@given(some.sampled_from(sorted(PARADIGM_STAGES)), HAPPENINGS)
+@given(some.sampled_from(sorted(PARADIGM_STAGES)), some.booleans(), HAPPENINGS)
 def test_after_anything_the_operator_comes_to_rest_and_the_run_can_still_end(
-        paradigm: str, happenings: list[tuple[str, int, bool]]) -> None:
+        paradigm: str, prepares: bool, happenings: list[tuple[str, int, bool]]) -> None:
     world = World(paradigm, failurePolicy={"maxRestarts": 100})
+    if prepares and paradigm in PREPARING:
+        preparing(world)
     for action, pick, look in happenings:
         act(world, action, pick)
         if look:
@@ -119,13 +121,14 @@ FEW = ["report", "late report", "job fails", "job ends silently", "pod", "pod lo
 
 
 @settings(max_examples=60, deadline=None)
-@given(some.sampled_from([(paradigm, stage) for paradigm, stages in PARADIGM_STAGES.items() for stage in stages]),
+@given(some.sampled_from([(paradigm, stage) for paradigm, stages in PARADIGM_STAGES.items() for stage in stages]
+                         + [(paradigm, "prepare") for paradigm in PREPARING]),
        some.lists(some.tuples(some.sampled_from(FEW), some.integers(0, 1000), LAGS), min_size=3, max_size=15))
 def test_views_that_lag_behind_count_nothing_twice_and_take_nothing_back(
         at: tuple[str, str], happenings: list[tuple[str, int, list[tuple[int, int, int]]]]) -> None:
     paradigm, stage = at
     world = Lagging(paradigm, failurePolicy={"maxRestarts": 100})
-    reach(world, stage)
+    reach(preparing(world) if stage == "prepare" else world, stage)
     faults: Counter[str] = Counter()
     before = counters({})
     for action, pick, lags in happenings:

@@ -7,7 +7,18 @@ import pytest
 
 from magistral_api.config import StageConfig
 from magistral_api.names import PARADIGM_STAGES
-from tests.unit.operator.world import DIGEST, OUTPUTS, World, reach, runtime, succeed, teacher
+from tests.unit.operator.world import (
+    DIGEST,
+    OUTPUTS,
+    PREPARING,
+    World,
+    preparing,
+    reach,
+    runtime,
+    succeed,
+    teacher,
+    with_prepare,
+)
 
 
 def config(world: World, part: str) -> StageConfig:
@@ -31,6 +42,59 @@ def test_one_stage_runs_at_a_time_in_the_order_of_the_paradigm(paradigm: str) ->
         assert running == [world.status["stage"]]
         world.report(running[0], **OUTPUTS[running[0]]).settle()
     assert tuple(seen) == PARADIGM_STAGES[paradigm]
+
+
+@pytest.mark.parametrize("paradigm", PREPARING)
+def test_prompts_are_prepared_after_preflight_where_one_file_asks_for_it(paradigm: str) -> None:
+    world = preparing(World(paradigm))
+    world.run["spec"]["rl"]["prompts"].insert(0, {"uri": "s3://magistral/plain.jsonl"})
+    succeed(world, with_prepare(paradigm))
+    assert [stage["name"] for stage in world.status["stages"]] == with_prepare(paradigm)
+    assert world.conditions() == {"Ready": ("True", "Succeeded")}
+
+
+@pytest.mark.parametrize("asked", [
+    {"formatFilter": {}}, {"codeTests": {}}, {"languages": ["python"]}, {"difficulty": {"gradedBy": {"uri": "s3://magistral/graded"}}}])
+def test_each_of_the_four_rules_asks_for_the_stage(asked: dict[str, Any]) -> None:
+    world = World("RL")
+    world.run["spec"]["rl"]["prompts"][0] |= asked
+    assert [stage["name"] for stage in world.settle().status["stages"]] == with_prepare("RL")
+
+
+def test_preparation_has_a_job_and_verifiers_and_no_generator() -> None:
+    world = reach(preparing(World("RL")), "prepare")
+    assert set(world.workloads) == {"one-preflight", "one-prepare", "one-verifier"}
+    assert world.child("Deployment", "verifier")["spec"]["replicas"] == 2
+    pod = world.child("Job", "prepare")["spec"]["template"]["spec"]
+    assert {"name": "token", "secret": {"secretName": "one-token", "defaultMode": 0o440}} in pod["volumes"]
+    assert world.tokens == 1
+
+
+def test_verifiers_of_preparation_are_not_touched_when_rl_follows() -> None:
+    world = reach(preparing(World("RL")), "prepare")
+    before, configuration = world.child("Deployment", "verifier"), world.child("ConfigMap", "serving")
+    reach(world, "rl")
+    assert world.child("Deployment", "verifier") == before
+    assert world.child("ConfigMap", "serving") == configuration
+    assert world.tokens == 1
+
+
+def test_verifiers_rest_between_preparation_and_selection() -> None:
+    world = reach(preparing(World("SFTThenRL")), "curate")
+    assert set(world.workloads) == {"one-preflight", "one-prepare", "one-curate"}
+    assert set(reach(world, "select").workloads) >= SERVERS
+
+
+def test_rl_reads_the_prepared_prompts() -> None:
+    found = config(reach(preparing(World("SFTThenRL")), "rl"), "rl")
+    assert found.prompts_uri == OUTPUTS["prepare"]["outputs"]["promptsUri"]
+
+
+def test_a_run_without_preparation_has_no_trace_of_it() -> None:
+    world = reach(World("SFTThenRL"), "rl")
+    text = json.dumps([world.run, *world.children.values()])
+    assert "prepare" not in text
+    assert "promptsUri" not in text
 
 
 def test_the_first_look_gives_a_status_and_the_preflight_job() -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from magistral_api import API_VERSION
-from magistral_api.names import LABEL_ATTEMPT, LABEL_ROLE, LABEL_STAGE
+from magistral_api.names import LABEL_ATTEMPT, LABEL_ROLE, LABEL_STAGE, PARADIGM_STAGES
 from magistral_api.progress import StageProgress
 from magistral_operator.case import Observed, stamp
 from magistral_operator.plan import Key, Manifest, Plan, key_of
@@ -222,6 +222,7 @@ class World:
 
 OUTPUTS: dict[str, Manifest] = {
     "preflight": {},
+    "prepare": {"outputs": {"promptsUri": "s3://magistral/runs/uid-one/prepare/prompts.jsonl"}},
     "curate": {"outputs": {"datasetUri": "s3://magistral/runs/uid-one/curate/dataset.jsonl"}},
     "sft": {"checkpoints": [
         {"step": step, "digest": DIGEST, "uri": f"s3://magistral/runs/uid-one/sft/{step}", "sizeBytes": 1}
@@ -233,6 +234,24 @@ OUTPUTS: dict[str, Manifest] = {
         {"name": "base/suite", "model": "base", "suite": "suite", "passAt1": 0.5, "low": 0.4, "high": 0.6}]},
 }
 """What each stage reports at its end."""
+
+
+PREPARED = [{"uri": "s3://magistral/p.jsonl", "formatFilter": {}, "codeTests": {}}]
+"""Prompts for which a run has a stage prepare."""
+PREPARING = ("RL", "SFTThenRL")
+"""Paradigms that may have one."""
+
+
+def preparing(world: World) -> World:
+    """The same run, but its prompts are prepared first."""
+    world.run["spec"]["rl"]["prompts"] = copy.deepcopy(PREPARED)
+    return world
+
+
+def with_prepare(paradigm: str) -> list[str]:
+    """The stages of such a run."""
+    first, *rest = PARADIGM_STAGES[paradigm]
+    return [first, "prepare", *rest]
 
 
 def reach(world: World, stage: str) -> World:

@@ -141,6 +141,17 @@ def test_traces_and_general_data_that_are_not_there_are_named_together(
     check(stage_config("preflight", s3_storage, curation=curation), environ)
 
 
+def test_graded_answers_that_are_not_there_are_named_with_their_file_of_prompts(
+        ready: ObjectStore, s3_storage: Storage, environ: Mapping[str, str]) -> None:
+    prompts = {"uri": ready.uri("prompts/maths.jsonl")}
+    graded = prompts | {"difficulty": {"gradedBy": {"uri": ready.uri("graded")}}}
+    found = fault(s3_storage, environ, spec={"rl": {"prompts": [prompts, graded]}})
+    assert found.reason == "AnswersNotFound"
+    assert f"spec.rl.prompts[1].difficulty.gradedBy.uri: found no *.jsonl under {ready.uri('graded')}" in found.message
+    ready.put("graded/000001.jsonl", b"{}\n")
+    check(stage_config("preflight", s3_storage, spec={"rl": {"prompts": [prompts, graded]}}), environ)
+
+
 def test_a_teacher_that_is_a_run_is_the_operators_to_wait_for(
         ready: ObjectStore, s3_storage: Storage, environ: Mapping[str, str]) -> None:
     assert ready.exists()

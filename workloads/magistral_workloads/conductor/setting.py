@@ -1,8 +1,10 @@
 """What the stage is asked to do, checked before anything starts."""
 
+from collections.abc import Iterator
+
 from magistral_api.config import StageConfig
 from magistral_api.problems import Problem
-from magistral_api.run import RL
+from magistral_api.run import RL, Prompts
 from magistral_workloads.progress import UserFault
 from magistral_workloads.recipe.curate import parsed
 from magistral_workloads.storage import ObjectStore
@@ -23,16 +25,28 @@ def settings(config: StageConfig) -> RL:
 
 
 def read_problems(config: StageConfig, store: ObjectStore, rl: RL) -> list[Problem]:
-    """All files of spec.rl.prompts, in order. Raises UserFault (PromptsNotFound, PromptsInvalid, NoPrompts)."""
-    problems: dict[str, Problem] = {}
-    for source in rl.prompts:
-        at, key = store.locate(source.uri)
-        for problem in parsed(at, key, Problem, "Prompts"):
-            if problem.id in problems:
-                raise UserFault("PromptsInvalid", f"{source.uri}: found id {problem.id!r} twice; expected each once in "
-                                "all files of spec.rl.prompts. Rename one")
-            problems[problem.id] = problem
+    """What RL trains on: the prepared prompts, or all files of spec.rl.prompts in order.
+
+    Raises UserFault (PromptsNotFound, PromptsInvalid, NoPrompts).
+    """
+    sources = [Prompts(uri=config.prompts_uri)] if config.prompts_uri else rl.prompts
+    known: set[str] = set()
+    problems = [problem for source in sources for problem in problems_of(source, store, known)]
     if not problems:
         raise UserFault("NoPrompts", f"MagistralRun/{config.run_name} spec.rl.prompts: found no problem in "
-                        f"{', '.join(source.uri for source in rl.prompts)}; expected at least one line")
-    return list(problems.values())
+                        f"{', '.join(source.uri for source in sources)}; expected at least one line")
+    return problems
+
+
+def problems_of(source: Prompts, store: ObjectStore, known: set[str]) -> Iterator[Problem]:
+    """One file's problems. `known`: ids of those read so far, to which theirs are added.
+
+    Raises UserFault (PromptsNotFound, PromptsInvalid).
+    """
+    at, key = store.locate(source.uri)
+    for problem in parsed(at, key, Problem, "Prompts"):
+        if problem.id in known:
+            raise UserFault("PromptsInvalid", f"{source.uri}: found id {problem.id!r} twice; expected each once in "
+                            "all files of spec.rl.prompts. Rename one")
+        known.add(problem.id)
+        yield problem

@@ -49,6 +49,16 @@ class Input:
     expected: str
 
 
+@dataclass(frozen=True)
+class Prefix:
+    """A prefix of JSONL objects that the spec names at `field`.uri. `reason`: <reason>NotFound."""
+
+    field: str
+    uri: str
+    reason: str
+    expected: str
+
+
 def run(config: StageConfig, reporter: Reporter) -> None:
     """Entry point. Here what the store refuses is the user's to repair."""
     try:
@@ -78,10 +88,11 @@ def check(config: StageConfig, environ: Mapping[str, str] = os.environ) -> Findi
             _readable(store, config.run_name, found)
         except UserFault as fault:
             faults.append(fault)
-    try:
-        _traces(config, store)
-    except UserFault as fault:
-        faults.append(fault)
+    for prefix in prefixes(config):
+        try:
+            _filled(store, config.run_name, prefix)
+        except UserFault as fault:
+            faults.append(fault)
     if faults:
         raise UserFault(faults[0].reason, ". Also: ".join(fault.message for fault in faults))
     return Findings(capabilities, base.digest if base else None)
@@ -126,6 +137,17 @@ def inputs(config: StageConfig) -> Iterator[Input]:
                     GeneralRow.model_validate_json, "JSONL with prompt and response a line")
 
 
+def prefixes(config: StageConfig) -> Iterator[Prefix]:
+    """Every prefix that the spec names. What a run of this cluster leaves is the operator's to wait for."""
+    spec = config.spec
+    if spec.curation and spec.curation.teacher.uri:
+        yield Prefix("spec.curation.teacher", spec.curation.teacher.uri, "Traces", "the rollout ledger of an RL run")
+    for index, prompts in enumerate(spec.rl.prompts if spec.rl else ()):
+        if prompts.difficulty and prompts.difficulty.graded_by.uri:
+            yield Prefix(f"spec.rl.prompts[{index}].difficulty.gradedBy", prompts.difficulty.graded_by.uri, "Answers",
+                         "the graded answers of an Evaluate run")
+
+
 def _readable(store: ObjectStore, run_name: str, wanted: Input) -> None:
     where = f"MagistralRun/{run_name} {wanted.field}"
     at, key = store.locate(wanted.uri)
@@ -148,15 +170,11 @@ def _readable(store: ObjectStore, run_name: str, wanted: Input) -> None:
                         f"expected {wanted.expected}. Correct the file") from None
 
 
-def _traces(config: StageConfig, store: ObjectStore) -> None:
-    teacher = config.spec.curation.teacher if config.spec.curation else None
-    if teacher is None or teacher.uri is None:
-        return  # a teacher that is a run of this cluster is the operator's to wait for
-    at, prefix = store.locate(teacher.uri)
+def _filled(store: ObjectStore, run_name: str, wanted: Prefix) -> None:
+    at, prefix = store.locate(wanted.uri)
     if not any(name.endswith(".jsonl") for name in _below(at, prefix)):
-        raise UserFault("TracesNotFound", f"MagistralRun/{config.run_name} spec.curation.teacher.uri: found no "
-                        f"*.jsonl under {teacher.uri}; expected the rollout ledger of an RL run. Name its "
-                        "prefix, or use runRef")
+        raise UserFault(f"{wanted.reason}NotFound", f"MagistralRun/{run_name} {wanted.field}.uri: found no "
+                        f"*.jsonl under {wanted.uri}; expected {wanted.expected}. Name its prefix, or use runRef")
 
 
 def _below(at: ObjectStore, prefix: str) -> dict[str, int]:
