@@ -8,7 +8,14 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from magistral_api.problems import CodeTest, Language, Problem
-from magistral_workloads.contracts import RUNS_AT_ONCE, RewardConfig, RunOutput, RunRequest, VerifyRequest, VerifyResponse
+from magistral_workloads.contracts import (
+    RUNS_AT_ONCE,
+    ProgramOutput,
+    ProgramRequest,
+    RewardConfig,
+    VerifyRequest,
+    VerifyResponse,
+)
 from magistral_workloads.roles import verifier
 
 TOKEN = {"Authorization": "Bearer secret"}
@@ -66,11 +73,11 @@ async def test_programs_and_sums_are_graded_at_the_same_time(client: Client) -> 
     assert [one.outcome for one in given] == ["pass", "fail", "pass", "pass", "fail"]
 
 
-async def run(client: Client, source: str, *inputs: str, language: Language = "python") -> list[RunOutput]:
-    body = RunRequest(language=language, source=source, inputs=list(inputs))
+async def run(client: Client, source: str, *inputs: str, language: Language = "python") -> list[ProgramOutput]:
+    body = ProgramRequest(language=language, source=source, inputs=list(inputs))
     answered = await client.post("/v1/run", json=body.wire(), headers=TOKEN)
     assert answered.status == 200, await answered.text()
-    return [RunOutput.model_validate_json(line) for line in (await answered.read()).splitlines()]
+    return [ProgramOutput.model_validate_json(line) for line in (await answered.read()).splitlines()]
 
 
 async def test_a_program_is_run_on_each_input_and_what_it_prints_comes_back(client: Client) -> None:

@@ -102,7 +102,7 @@ class VerifyResponse(ApiModel):
     detail: str = ""
 
 
-class RunRequest(ApiModel):
+class ProgramRequest(ApiModel):
     """A program and what it gets on standard input, run by run: at most as many as a completion is graded on."""
 
     language: Language
@@ -110,7 +110,7 @@ class RunRequest(ApiModel):
     inputs: list[str] = Field(min_length=1, max_length=RUNS_AT_ONCE)
 
 
-class RunOutput(ApiModel):
+class ProgramOutput(ApiModel):
     """What came of one input, a line each: text on standard output, or why there is none. Nothing follows the error."""
 
     outcome: Literal["output", "failure", "infrastructure_error"]

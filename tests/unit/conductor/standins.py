@@ -18,8 +18,8 @@ from magistral_workloads.contracts import (
     GenerateChunk,
     GenerateRequest,
     GeneratorStatus,
-    RunOutput,
-    RunRequest,
+    ProgramOutput,
+    ProgramRequest,
     VerifyRequest,
     VerifyResponse,
     WeightsRequest,
@@ -147,17 +147,17 @@ class VerifierStandIn:
             answer=str(body.completion_tokens)).wire())
 
     async def _run(self, request: web.Request) -> web.Response:
-        body = await parsed(request, RunRequest)
+        body = await parsed(request, ProgramRequest)
         self.asked += 1
         outputs = [_printed(self.prints(body.source, text)) for text in body.inputs]
         if self.faults:
             self.faults -= 1
-            outputs[-1:] = [RunOutput(outcome="infrastructure_error", detail="no room")]
+            outputs[-1:] = [ProgramOutput(outcome="infrastructure_error", detail="no room")]
         return web.Response(text="".join(output.model_dump_json(by_alias=True) + "\n" for output in outputs))
 
 
-def _printed(output: str | None) -> RunOutput:
-    return RunOutput(outcome="failure", detail="exit code 1") if output is None else RunOutput(
+def _printed(output: str | None) -> ProgramOutput:
+    return ProgramOutput(outcome="failure", detail="exit code 1") if output is None else ProgramOutput(
         outcome="output", output=output)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from magistral_api.problems import Problem
 from magistral_workloads.conductor.verifier import NoOutputsError, UngradableError, VerifierError, verifier
-from magistral_workloads.contracts import RewardConfig, RunRequest, VerifyRequest
+from magistral_workloads.contracts import ProgramRequest, RewardConfig, VerifyRequest
 from tests.unit.conductor.standins import HEADERS, VerifierStandIn, at
 
 
@@ -52,7 +52,7 @@ async def test_patience_with_absent_verifiers_ends() -> None:
                 await client.verify(request())
 
 
-ECHO = RunRequest(language="python", source="echo", inputs=["1", "2", "x" * 300_000])
+ECHO = ProgramRequest(language="python", source="echo", inputs=["1", "2", "x" * 300_000])
 
 
 async def test_outputs_of_a_program_come_in_the_order_of_its_inputs_however_long_they_are() -> None:

@@ -5,6 +5,7 @@ matches none of them stays. Pure.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Final, Literal
 
 from magistral_api.problems import Problem
@@ -29,7 +30,7 @@ _PICTURE = re.compile(r"!\[|\\includegraphics|<img\b|\b(?:figure|diagram|picture
 _PROOF = re.compile(r"\bprove\b|\b(?:show|demonstrate|verify|justify)\s+that\b|\b(?:a|the)\s+proof\b", re.I)
 _PROVED = re.compile(r"\b(?:proof|proved|proven|q\.?e\.?d)\b|\bsee\s+(?:the\s+)?solution\b|\\blacksquare", re.I)
 _QUESTION = re.compile(r"\?|\b(?:find|compute|determine|calculate|evaluate|solve|express|simplify|what|how|which)\b", re.I)
-_PART = re.compile(r"(?:(?<=\s)|^)\(?(?P<word>[a-d]|i{1,3}|iv)\)\s|^\s*\(?(?P<line>[a-d1-4]|i{1,3}|iv)[).]\s", re.MULTILINE)
+_PART = re.compile(r"(?:(?<=\s)|^)\(?(?P<word>[a-d]|i{1,3}|iv)\)\s|^[ \t]*\(?(?P<line>[a-d1-4]|i{1,3}|iv)[).]\s", re.MULTILINE)
 _ORDERS = (("a", "b", "c", "d"), ("i", "ii", "iii", "iv"), ("1", "2", "3", "4"))
 
 _LETTERS = "ABCDEFGHIJ"
@@ -37,13 +38,11 @@ _OPTION = re.compile(
     r"(?:\\(?:text|textbf|mathrm|mathbf|bf)\s*\{\s*|(?<![\w\\]))(?:\((?P<both>[A-Ja-j])\)|(?P<one>[A-J])[).:])\s*\}?")
 _LETTER = re.compile(r"\(?([A-Ja-j])\)?[.:]?")
 _AMONG = re.compile(
-    r"\b(?:of|among|from)\s+(?:the\s+)?(?:following|these|options|choices)\b|\bwhich\b[^.?]*\bfollowing\b"
+    r"\b(?:of|among|from)\s+(?:the\s+)?(?:following|these|options|choices)\b|\bwhich\b[^.?]{0,200}\bfollowing\b"
     r"|\b(?:following|these)\s+(?:options|choices|answers|statements)\b", re.I)
 _ABOUT_OPTIONS = re.compile(r"\babove\b|\bthese\b|^(?:none|all|both|neither)$|\b[A-J]\s+(?:and|or)\s+[A-J]\b", re.I)
-_HEADING = re.compile(r"\s*\**(?:answer\s+)?(?:options|choices)\**\s*:?\**\s*$", re.I)
-_BLANK = r"(?:\s|\\qquad|\\quad|\\\\|\\[ ,;:]|~|&)"
-_AROUND = re.compile(rf"^(?:{_BLANK}|\}})+|(?:{_BLANK}|[;,.])+$")
-_END = re.compile(rf"{_BLANK}+$")
+_HEADING = re.compile(r"\b(?:answer\s+)?(?:options|choices)\b[\s*:]*$", re.I)
+_START = re.compile(r"(?:\s|\\qquad|\\quad|\\\\|\\[ ,;:]|[~&}])*")
 _DOLLAR = re.compile(r"(?<!\\)\$")
 
 
@@ -97,23 +96,30 @@ def _labelled(text: str) -> list[str]:
 
 def _options(problem: Problem) -> tuple[str, str] | None:
     """The question without its options, and the text of the right one; None when it is not multiple choice."""
-    marks = list(_OPTION.finditer(problem.prompt))
-    for first in reversed([place for place, mark in enumerate(marks) if _letter(mark) == "A"]):
-        chain: list[re.Match[str]] = []
-        for mark, letter in zip(marks[first:], _LETTERS, strict=False):
-            if _letter(mark) != letter:
-                break
+    marks = _last_chain(_OPTION.finditer(problem.prompt))
+    texts = dict(zip(_LETTERS, map(_option, _between(marks, problem.prompt)), strict=False))
+    right = _right(problem.answer or "", texts)
+    return None if right is None else (_question(problem.prompt[:marks[0].start()]), right)
+
+
+def _last_chain(marks: Iterable[re.Match[str]]) -> list[re.Match[str]]:
+    """The last A, B, … in a row, of two letters at least; empty without."""
+    last: list[re.Match[str]] = []
+    chain: list[re.Match[str]] = []
+    for mark in marks:
+        letter = _letter(mark)
+        if letter != _LETTERS[len(chain) % len(_LETTERS)]:
+            chain = []
+        if chain or letter == "A":
             chain.append(mark)
-        texts = dict(zip(_LETTERS, map(_option, _between(chain, problem.prompt)), strict=False))
-        right = _right(problem.answer or "", texts)
-        if len(chain) > 1 and right is not None:
-            return _question(problem.prompt[:chain[0].start()]), right
-    return None
+        if len(chain) > 1:
+            last = chain
+    return last
 
 
 def _between(marks: list[re.Match[str]], text: str) -> list[str]:
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
-    return [text[mark.end():end] for mark, end in zip(marks, ends, strict=True)]
+    return [text[mark.end():end] for mark, end in zip(marks, ends, strict=False)]
 
 
 def _letter(mark: re.Match[str]) -> str:
@@ -130,13 +136,23 @@ def _right(answer: str, texts: dict[str, str]) -> str | None:
 
 def _option(text: str) -> str:
     # What follows the last option on lines of its own is an instruction.
-    bare = _balanced(_AROUND.sub("", text.strip().partition("\n")[0]))
+    bare = _balanced(_trimmed(text.strip().partition("\n")[0], ";,."))
     whole = len(_DOLLAR.findall(bare)) == 2 and bare[0] == bare[-1] == "$"
-    return _AROUND.sub("", bare[1:-1] if whole else bare)
+    return _trimmed(bare[1:-1] if whole else bare, ";,.")
 
 
 def _question(text: str) -> str:
-    return _HEADING.sub("", _END.sub("", _balanced(_END.sub("", text))))
+    return _HEADING.sub("", _trimmed(_balanced(_trimmed(text)))).rstrip(" *\n")
+
+
+def _trimmed(text: str, marks: str = "") -> str:
+    """Without white space and its commands in LaTeX at the ends, nor these punctuation marks at the end."""
+    text = _START.sub("", text, count=1)
+    while True:
+        bare = text.rstrip(f" \t\r\n~&{marks}").removesuffix("\\qquad").removesuffix("\\quad").rstrip("\\")
+        if bare == text:
+            return bare
+        text = bare
 
 
 def _balanced(text: str) -> str:

@@ -13,7 +13,7 @@ import aiohttp
 from pydantic import ValidationError
 
 from magistral_api.base import ApiModel
-from magistral_workloads.contracts import PIECE_BYTES, RunOutput, RunRequest, VerifyRequest, VerifyResponse
+from magistral_workloads.contracts import PIECE_BYTES, ProgramOutput, ProgramRequest, VerifyRequest, VerifyResponse
 
 VERIFY_SECONDS: Final = 600.0
 """20 tests or inputs of 4 s, and the queue before them."""
@@ -63,7 +63,7 @@ class Verifier:
             verdict = await self._ask("/v1/verify", request, _verdict)
         return verdict
 
-    async def run(self, request: RunRequest) -> list[RunOutput]:
+    async def run(self, request: ProgramRequest) -> list[ProgramOutput]:
         """What the program makes of each input, in their order; no infrastructure error is among them.
 
         Raises NoOutputsError when several verifiers could not run it, UngradableError and VerifierError.
@@ -104,8 +104,8 @@ async def _verdict(answer: aiohttp.ClientResponse) -> VerifyResponse:
     return VerifyResponse.model_validate_json(await answer.read())
 
 
-async def _outputs(answer: aiohttp.ClientResponse) -> list[RunOutput]:
-    return [RunOutput.model_validate_json(line) async for line in answer.content]
+async def _outputs(answer: aiohttp.ClientResponse) -> list[ProgramOutput]:
+    return [ProgramOutput.model_validate_json(line) async for line in answer.content]
 
 
 @asynccontextmanager

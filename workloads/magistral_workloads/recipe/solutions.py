@@ -12,7 +12,7 @@ from magistral_api.problems import Problem, Solution
 from magistral_api.run import CodeTests
 from magistral_workloads.algorithm.code_tests import Cleaned, Output, clean, has_tests, short_of
 from magistral_workloads.conductor.verifier import UngradableError, Verifier
-from magistral_workloads.contracts import RUNS_AT_ONCE, RunRequest
+from magistral_workloads.contracts import RUNS_AT_ONCE, ProgramRequest
 from magistral_workloads.recipe.curate import parsed
 from magistral_workloads.storage import ObjectStore
 
@@ -53,7 +53,7 @@ class Judge:
     async def _outputs(self, problem: Problem, solution: Solution, known: dict[str, str]) -> list[Output]:
         outputs: list[Output] = []
         for first in range(0, len(problem.tests), RUNS_AT_ONCE):
-            request = RunRequest(language=solution.language, source=solution.source,
+            request = ProgramRequest(language=solution.language, source=solution.source,
                                  inputs=[test.stdin for test in problem.tests[first:first + RUNS_AT_ONCE]])
             async with self.places:
                 try:

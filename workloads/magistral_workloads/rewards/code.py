@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from typing import Literal
 
 from magistral_api.problems import CodeTest, Language, Problem
-from magistral_workloads.contracts import RunOutput, RunRequest
+from magistral_workloads.contracts import ProgramOutput, ProgramRequest
 from magistral_workloads.rewards.format import Block
 from magistral_workloads.rewards.output import same
 from magistral_workloads.sandbox.box import Box, CompileError
@@ -42,7 +42,7 @@ async def grade(block: Block, problem: Problem, draw: int, box: Box) -> tuple[Li
     return "pass", ""
 
 
-async def outputs(request: RunRequest, box: Box) -> AsyncGenerator[RunOutput, None]:
+async def outputs(request: ProgramRequest, box: Box) -> AsyncGenerator[ProgramOutput, None]:
     """What a program makes of each input, under the limits of grading. Ends early with an infrastructure error."""
     try:
         async with box.program(request.language, request.source) as program:
@@ -50,18 +50,18 @@ async def outputs(request: RunRequest, box: Box) -> AsyncGenerator[RunOutput, No
                 yield _output(await program.run(text.encode()))
     except CompileError as error:
         for _ in request.inputs:
-            yield RunOutput(outcome="failure", detail=str(error))
+            yield ProgramOutput(outcome="failure", detail=str(error))
     except BoxError as error:
-        yield RunOutput(outcome="infrastructure_error", detail=str(error))
+        yield ProgramOutput(outcome="infrastructure_error", detail=str(error))
 
 
-def _output(execution: Execution) -> RunOutput:
+def _output(execution: Execution) -> ProgramOutput:
     if not execution.ok:
-        return RunOutput(outcome="failure", detail=execution.describe())
+        return ProgramOutput(outcome="failure", detail=execution.describe())
     try:
-        return RunOutput(outcome="output", output=execution.output.decode())
+        return ProgramOutput(outcome="output", output=execution.output.decode())
     except UnicodeDecodeError:
-        return RunOutput(outcome="failure", detail="the output is no UTF-8")
+        return ProgramOutput(outcome="failure", detail="the output is no UTF-8")
 
 
 async def _check(source: str, problem: Problem, box: Box) -> tuple[Literal["pass", "fail"], str]:

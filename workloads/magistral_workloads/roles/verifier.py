@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from magistral_api.base import ApiModel
 from magistral_api.config import TOKEN_PATH
 from magistral_api.names import VERIFIER_PORT
-from magistral_workloads.contracts import RunRequest, VerifyRequest
+from magistral_workloads.contracts import ProgramRequest, VerifyRequest
 from magistral_workloads.rewards import code
 from magistral_workloads.rewards.grade import grade
 from magistral_workloads.routes import authenticated
@@ -87,7 +87,7 @@ def application(token: str, minimum: Level, slots: int) -> web.Application:
         return web.json_response(verdict.wire())
 
     async def run(request: web.Request) -> web.StreamResponse:
-        body = await read(request, RunRequest)
+        body = await read(request, ProgramRequest)
         answer = web.StreamResponse()
         async with waiting, aclosing(code.outputs(body, app[_BOX])) as outputs:
             await answer.prepare(request)
