@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import Field
 
 from magistral_api.base import ApiModel
-from magistral_api.run import MagistralRunSpec
+from magistral_api.run import MagistralRunSpec, RunOutput
 from magistral_api.runtime import Storage
 from magistral_api.status import StageName
 
@@ -53,12 +53,17 @@ class StageConfig(ApiModel):
     processes_per_pod: int = 1
     progress_config_map: str
     initial_model: ModelAt = Field(description="What this stage starts from: base model or selected checkpoint")
-    teacher_uri: str | None = Field(None, description="curate: prefix of the teacher's rollout ledger")
+    run_outputs: dict[str, str] | None = Field(
+        None, description="By name of the run, the prefix that each `runRef` which the stage reads stands for")
     prompts_uri: str | None = Field(None, description="rl: the prepared prompts, to be read instead of spec.rl.prompts")
     dataset_uri: str | None = Field(None, description="sft: the curated JSONL")
     candidates: dict[str, ModelAt] = Field(
         default_factory=dict,
         description="select: SFT checkpoints by step. evaluate: models by column name (base, SFT, RL, SFT+RL)")
+
+    def prefix_of(self, output: RunOutput) -> str | None:
+        """The prefix that `output` stands for; None when it is not known, as the run that it names is gone."""
+        return (self.run_outputs or {}).get(output.run_ref.name) if output.run_ref else output.uri
 
     @classmethod
     def load(cls, path: Path = CONFIG_PATH) -> "StageConfig":

@@ -103,6 +103,11 @@ def tested_key(uid: str, digest: str) -> str:
     return f"{run_prefix(uid)}/prepare/tested/{digest}.jsonl"
 
 
+def graded_prefix(uid: str, stage: StageName = "evaluate") -> str:
+    """Every graded answer of a stage, below it by model and suite. JSONL of GradedAnswer, in parts."""
+    return f"{run_prefix(uid)}/{stage}/graded"
+
+
 def dataset_key(uid: str) -> str:
     return f"{run_prefix(uid)}/curate/dataset.jsonl"
 

@@ -33,19 +33,28 @@ class RunRef(ApiModel):
     name: Name
 
 
-class Teacher(ApiModel):
-    """Where the teacher's scored rollouts come from: a run, or a prefix of ledger files."""
+class RunOutput(ApiModel):
+    """What a run has left in the object store: of a run that is waited for, or whatever lies under a prefix."""
 
     run_ref: RunRef | None = None
     uri: ObjectUri | None = None
 
     cel: ClassVar[tuple[Cel, ...]] = (
-        Cel("has(self.runRef) != has(self.uri)", "teacher: set exactly one of runRef and uri"),
+        Cel("has(self.runRef) != has(self.uri)",
+            "set exactly one of runRef and uri: a MagistralRun in this namespace, or a prefix of what one has left"),
     )
 
 
+class Teacher(RunOutput):
+    """The teacher's scored rollouts: of a run with an RL stage, or a prefix of ledger files."""
+
+
+class Generation(RunOutput):
+    """Graded answers of the teacher to further prompts: of a run of paradigm Evaluate, or a prefix of such answers."""
+
+
 class ExcludeSteps(ApiModel):
-    """Early steps of the teacher's run have short chains of thought and are left out (section 5.3)."""
+    """Early steps of the teacher's RL run have short chains of thought and are left out (section 5.3). Not of `generations`."""
 
     before: int = Field(0, ge=0, description="Rollouts of policy steps below this one are left out.")
     min_completion_tokens: int = Field(0, ge=0, description="Completions shorter than this are left out.")
@@ -58,16 +67,32 @@ class GeneralInstruction(ApiModel):
     fraction: Fraction = Field(0.1, description="Share of the final data set's rows.")
 
 
+class Decontamination(ApiModel):
+    """Which prompts are too close to the evaluation suites to be learnt from. Equal ones always are."""
+
+    ngram: int = Field(13, ge=5, le=1000, description=(
+        "A prompt goes that has so many words in a row in common with a prompt of a suite. 13 as in GPT-3's appendix C. Not "
+        "printed in the paper."))
+
+
 class Curation(ApiModel):
     """Teacher traces to SFT data (section 5.3): correct only, early steps out, capped, upsampled, mixed."""
 
-    teacher: Teacher
+    teacher: Teacher | None = None
+    generations: list[Generation] = Field(default_factory=list, max_length=64, description=(
+        "The teacher's answers to further prompt sets (section 5.3: OpenThoughts, the code subset of OpenR1)."))
     exclude_steps: ExcludeSteps = ExcludeSteps()
+    decontamination: Decontamination = Decontamination()
     max_generations_per_problem: int = Field(4, ge=1, le=1024)
     upsample_low_pass_rates: bool = Field(
         True, description="Repeat problems with a lower pass rate: weight = 1 + (1 - pass rate)."
     )
     general_instruction: GeneralInstruction | None = None
+
+    cel: ClassVar[tuple[Cel, ...]] = (
+        Cel("has(self.teacher) || (has(self.generations) && size(self.generations) > 0)",
+            "curation: set teacher, generations or both, or there are no traces to curate"),
+    )
 
 
 class Selection(ApiModel):

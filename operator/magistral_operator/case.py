@@ -28,7 +28,8 @@ class Observed:
 
     `children`, `pods`: objects that carry this run's UID. `leftovers`: those made for an earlier run of this name.
     `nodes`: by name, those on which the pods sit. One that is not here is gone, or so new that it was not heard of yet.
-    `teacher`: the run that `curation.teacher.runRef` names. `refusal`: what the API server said to the last apply.
+    `named_runs`: by name, the runs that the spec names, as far as they exist. `refusal`: what the API server said to the
+    last apply.
     `kueue`: whether the operator works with Kueue. `flavors`: its ResourceFlavors by name. `priority_class`: the
     WorkloadPriorityClass that the run names.
     """
@@ -39,7 +40,7 @@ class Observed:
     leftovers: tuple[Manifest, ...] = ()
     pods: tuple[Manifest, ...] = ()
     nodes: Mapping[str, Manifest] = field(default_factory=dict)
-    teacher: Manifest | None = None
+    named_runs: Mapping[str, Manifest] = field(default_factory=dict)
     refusal: str | None = None
     kueue: bool = False
     flavors: Mapping[str, Manifest] = field(default_factory=dict)

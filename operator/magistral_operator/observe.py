@@ -1,11 +1,11 @@
-"""One snapshot of a run from the store: itself, its runtime, its teacher, its children and pods."""
+"""One snapshot of a run from the store: itself, its runtime, the runs that it names, its children and pods."""
 
 from magistral_api.names import LABEL_MANAGED_BY, LABEL_RUN_UID, MANAGER
 from magistral_operator.case import Observed
 from magistral_operator.kinds import NODE, PRIORITY_CLASS, RESOURCE_FLAVOR, RUN, RUNTIME
 from magistral_operator.plan import Manifest, key_of
 from magistral_operator.policies.queue import LABEL_PRIORITY
-from magistral_operator.store import RunKey, Store, runtime_of, teacher_of
+from magistral_operator.store import RunKey, Store, named_by, runtime_of
 
 
 def observe(store: Store, key: RunKey, refusal: str | None = None, *, kueue: bool = False) -> Observed | None:
@@ -14,14 +14,13 @@ def observe(store: Store, key: RunKey, refusal: str | None = None, *, kueue: boo
     run = store.get(RUN, namespace, name)
     if run is None:
         return None
-    uid, teacher = run["metadata"]["uid"], teacher_of(run)
-    found, priority = store.of_run(key), _label(run, LABEL_PRIORITY)
+    uid, found, priority = run["metadata"]["uid"], store.of_run(key), _label(run, LABEL_PRIORITY)
     ours = [item for item in found if _made_for(item) == uid]
     pods = [item for item in ours if item["kind"] == "Pod"]
     used = {pod["spec"].get("nodeName") for pod in pods} - {None}
     return Observed(
         run=run, runtime=store.get(RUNTIME, None, runtime_of(run)), refusal=refusal, kueue=kueue,
-        teacher=store.get(RUN, namespace, teacher) if teacher else None,
+        named_runs={name: named for name in sorted(named_by(run)) if (named := store.get(RUN, namespace, name))},
         nodes={name: node for name in sorted(used) if (node := store.get(NODE, None, name))},
         children={key_of(item): item for item in ours if item["kind"] != "Pod"},
         # Only what the operator itself made for an earlier run of this name; a user's object is never a leftover.

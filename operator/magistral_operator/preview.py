@@ -28,8 +28,8 @@ from magistral_operator.diff import ANNOTATION_APPLIED
 from magistral_operator.kinds import QUOTA
 from magistral_operator.plan import Key, Manifest, Plan, key_of
 from magistral_operator.policies.queue import LABEL_PRIORITY, LABEL_QUEUE
+from magistral_operator.policies.references import Reference, references
 from magistral_operator.reconcile import reconcile
-from magistral_operator.store import teacher_of
 
 PLACEHOLDER = "PLACEHOLDER"
 """Part of every value that only a real run knows."""
@@ -109,11 +109,11 @@ class _Rehearsal:
         self._carry_out(reconcile(self._observed(), _NOW))
 
     def _observed(self) -> Observed:
-        teacher = teacher_of(self.run)
         labels = self.run["metadata"].get("labels") or {}
         priority = labels.get(LABEL_PRIORITY)
         return Observed(run=self.run, runtime=self.runtime, children=self.children,
-                        teacher=_teacher(teacher) if teacher else None, kueue=LABEL_QUEUE in labels,
+                        named_runs={one.name: _ended(one) for one in references(self.run["spec"])},
+                        kueue=LABEL_QUEUE in labels,
                         priority_class={"metadata": {"name": priority}, "value": 0} if priority else None)
 
     def _carry_out(self, plan: Plan) -> None:
@@ -167,8 +167,9 @@ def _commit(step: int, uri: str) -> dict[str, Any]:
     return CheckpointRecord(step=step, digest=PLACEHOLDER_DIGEST, uri=uri, size_bytes=0).wire()
 
 
-def _teacher(name: str) -> Manifest:
-    """A teacher whose rollouts are complete."""
+def _ended(reference: Reference) -> Manifest:
+    """A run that has left what it is named for."""
     return {"apiVersion": API_VERSION, "kind": "MagistralRun",
-            "metadata": {"name": name, "uid": f"{PLACEHOLDER}-uid-of-{name}"}, "spec": {},
-            "status": {"phase": "Succeeded", "stages": [{"name": "rl", "state": "Succeeded"}]}}
+            "metadata": {"name": reference.name, "uid": f"{PLACEHOLDER}-uid-of-{reference.name}"},
+            "spec": {"paradigm": reference.paradigms[0]},
+            "status": {"phase": "Succeeded", "stages": [{"name": reference.stage, "state": "Succeeded"}]}}

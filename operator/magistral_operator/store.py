@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from magistral_api.names import LABEL_RUN
 from magistral_operator.kinds import NODE, POD, RUN, RUNTIME, Kind
 from magistral_operator.plan import Manifest
+from magistral_operator.policies.references import references
 
 RunKey = tuple[str, str]
 """Namespace and name of a run."""
@@ -45,7 +46,7 @@ class Store:
         self._entries: dict[Ref, _Entry] = {}
         self._of_kind: defaultdict[str, set[Ref]] = defaultdict(set)
         self._of_run: dict[RunKey, set[Ref]] = {}
-        self._uses: dict[RunKey, tuple[str, str | None]] = {}
+        self._uses: dict[RunKey, tuple[str, frozenset[str]]] = {}
         self._node_of: dict[Ref, str] = {}
 
     def __len__(self) -> int:
@@ -65,7 +66,7 @@ class Store:
         if entry.run is not None:
             self._of_run.setdefault(entry.run, set()).add(ref)
         if kind == RUN:
-            self._uses[ref.namespace, ref.name] = runtime_of(manifest), teacher_of(manifest)
+            self._uses[ref.namespace, ref.name] = runtime_of(manifest), named_by(manifest)
         return known is None or known.text != entry.text
 
     def drop(self, ref: Ref, uid: str) -> Manifest | None:
@@ -89,13 +90,13 @@ class Store:
         return list(self._uses)
 
     def concerned(self, kind: Kind, manifest: Manifest) -> set[RunKey]:
-        """Runs whose look this object may change: its own, those that use the runtime, learn from the run, sit on the node."""
+        """Runs whose look this object may change: its own, those that use the runtime, name the run, sit on the node."""
         namespace, name = manifest["metadata"].get("namespace", ""), manifest["metadata"]["name"]
         if kind == RUNTIME:
             return {key for key, (runtime, _) in self._uses.items() if runtime == name}
         if kind == RUN:
-            return {(namespace, name)} | {key for key, (_, teacher) in self._uses.items()
-                                          if (key[0], teacher) == (namespace, name)}
+            return {(namespace, name)} | {key for key, (_, named) in self._uses.items()
+                                          if key[0] == namespace and name in named}
         if kind == NODE:
             return {run for ref, node in self._node_of.items() if node == name and (run := self._entries[ref].run)}
         own = run_of(kind, manifest)
@@ -131,10 +132,9 @@ def runtime_of(run: Manifest) -> str:
     return str((run.get("spec") or {}).get("runtimeRef", {}).get("name", ""))
 
 
-def teacher_of(run: Manifest) -> str | None:
-    """Name of the run in the same namespace whose rollouts this one learns from."""
-    reference = ((run.get("spec") or {}).get("curation") or {}).get("teacher", {}).get("runRef")
-    return reference["name"] if reference else None
+def named_by(run: Manifest) -> frozenset[str]:
+    """Names of the runs in the same namespace that this one reads from."""
+    return frozenset(reference.name for reference in references(run.get("spec") or {}))
 
 
 def ref_of(kind: Kind, manifest: Manifest) -> Ref:

@@ -10,7 +10,17 @@ import yaml
 
 from magistral_api import API_VERSION
 from magistral_api.checkpoint import CheckpointSpec
-from magistral_api.run import RL, SFT, CurriculumStage, Difficulty, GradedBy, MagistralRunSpec, Teacher
+from magistral_api.run import (
+    RL,
+    SFT,
+    Curation,
+    CurriculumStage,
+    Difficulty,
+    Generation,
+    GradedBy,
+    MagistralRunSpec,
+    Teacher,
+)
 from magistral_api.runtime import MagistralRuntimeSpec
 from magistral_operator.kinds import BY_NAME, CHECKPOINT, RUN, RUNTIME, Kind
 from tests.control_plane.cluster import DIGEST, Api, Manifest, runtime
@@ -71,6 +81,15 @@ CREATED: dict[str, tuple[Kind, Manifest, Manifest, str]] = {
         RUN, run("SFT", curation={"teacher": {"uri": "s3://magistral/ledger"}}),
         run("SFT", curation={"teacher": {"uri": "s3://magistral/ledger", "runRef": {"name": "t"}}}),
         "set exactly one of runRef and uri"),
+    "a generation is a run or a prefix": (
+        RUN, run("SFT", curation={"generations": [{"runRef": {"name": "answers"}}, {"uri": "s3://magistral/answers"}]}),
+        run("SFT", curation={"generations": [{}]}), "set exactly one of runRef and uri"),
+    "there is something to curate": (
+        RUN, run("SFT", curation={"generations": [{"uri": "s3://magistral/answers"}]}),
+        run("SFT", curation={"generations": []}), "set teacher, generations or both"),
+    "a word or two in common is no contamination": (
+        RUN, run("SFT", curation=CURATION | {"decontamination": {"ngram": 8}}),
+        run("SFT", curation=CURATION | {"decontamination": {"ngram": 2}}), "spec.curation.decontamination.ngram"),
     "an SFT batch is shared by its workers": (
         RUN, sft(workers=4), sft(workers=3), "sft.batchSize must be a multiple of sft.workers"),
     "SFT selects by AIME'24 unless told otherwise": (
@@ -258,7 +277,8 @@ def test_an_object_that_the_operator_has_not_seen_is_not_taken_for_a_finished_on
 def test_every_rule_of_the_models_is_tried_here() -> None:
     tried = [message for *_, message in CREATED.values()]
     tried += [RESIZED, RESCHEDULED, "immutable once the run exists", "a Checkpoint is immutable"]
-    models = (MagistralRunSpec, RL, CurriculumStage, SFT, Teacher, GradedBy, Difficulty, MagistralRuntimeSpec, CheckpointSpec)
+    models = (MagistralRunSpec, RL, CurriculumStage, SFT, Curation, Teacher, Generation, GradedBy, Difficulty,
+              MagistralRuntimeSpec, CheckpointSpec)
     rules = [rule.message for model in models for rule in model.cel]
     assert [message for message in rules if not any(part in message for part in tried)] == []
     assert len(rules) >= 15

@@ -72,7 +72,7 @@ def test_a_step_that_is_committed_again_replaces_its_checkpoint(ns: Namespace) -
 def test_a_student_starts_when_its_teacher_has_rollouts(ns: Namespace) -> None:
     ns.run("SFT")
     ns.succeed("preflight")
-    assert "there is no MagistralRun 'teacher'" in ns.until_condition("Reconciling", "WaitingForTeacher")
+    assert "there is no MagistralRun 'teacher'" in ns.until_condition("Reconciling", "WaitingForRun")
     teach(ns)
     ns.until_there("Job", "one-curate")
 

@@ -20,7 +20,7 @@ from magistral_api.status import StageName
 from magistral_operator.build.metadata import owned
 from magistral_operator.case import Case
 from magistral_operator.plan import Manifest
-from magistral_operator.policies import checkpoints, teacher
+from magistral_operator.policies import checkpoints, references
 
 
 class MissingOutputError(Exception):
@@ -31,7 +31,7 @@ def stage(case: Case, name: StageName, attempt: int) -> Manifest:
     """ConfigMap `<run>-<stage>`. Raises MissingOutputError."""
     config = _config(case, name, attempt).model_copy(update={
         "initial_model": _initial_model(case, name),
-        "teacher_uri": teacher.ledger_uri(case) if name == "curate" else None,
+        "run_outputs": references.outputs(case, name),
         "prompts_uri": _output(case, "prepare", OUTPUT_PROMPTS_URI) if name == "rl" and case.stage("prepare") else None,
         "dataset_uri": _output(case, "curate", OUTPUT_DATASET_URI) if name == "sft" else None,
         "candidates": _candidates(case, name),

@@ -4,7 +4,7 @@ from magistral_api.progress import OUTPUT_REPORT_URI, StageProgress
 from magistral_api.status import StageStatus
 from magistral_operator import constants
 from magistral_operator.case import Case, Verdict
-from magistral_operator.policies import teacher
+from magistral_operator.policies import references
 
 
 def read_reports(case: Case) -> None:
@@ -21,7 +21,7 @@ def start(case: Case) -> Verdict:
     assert stage is not None
     case.status.stage, case.status.phase = stage.name, "Running"
     if stage.state == "Pending":
-        if waiting := teacher.gate(case, stage):
+        if waiting := references.gate(case, stage):
             return waiting
         _begin(case, stage)
     elif stage.state == "Failed":

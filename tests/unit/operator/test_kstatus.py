@@ -90,7 +90,7 @@ def stopped(reason: str, bring: Callable[[World], World], paradigm: str = "RL", 
 
 
 def waiting_for_its_teacher(world: World) -> World:
-    world.teacher = teacher("Running")
+    world.named_runs["teacher"] = teacher("Running")
     return world.settle().report("preflight").settle()
 
 
@@ -194,7 +194,7 @@ TABLE: dict[str, Row] = {
     "not yet seen": run("Pending", None, "InProgress", lambda world: world),
     **{f"{stage} runs": working("StageRunning", lambda world, stage=stage: reach(world, stage), "SFTThenRL")  # type: ignore[misc]
        for stage in PARADIGM_STAGES["SFTThenRL"]},
-    "waits for its teacher": working("WaitingForTeacher", waiting_for_its_teacher, "SFT"),
+    "waits for its teacher": working("WaitingForRun", waiting_for_its_teacher, "SFT"),
     "tries again": working("Retrying", lambda world: reach(world, "evaluate").end_job("evaluate").settle(), "Evaluate"),
     "no node takes a pod": working("Unschedulable", unschedulable),
     "an earlier run's objects go": working("ReplacingLeftovers", replacing_leftovers, "Evaluate"),

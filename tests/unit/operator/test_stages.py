@@ -12,6 +12,7 @@ from tests.unit.operator.world import (
     OUTPUTS,
     PREPARING,
     World,
+    other,
     preparing,
     reach,
     runtime,
@@ -158,7 +159,24 @@ def test_sft_reads_the_curated_data_set() -> None:
 
 
 def test_curation_reads_the_ledger_of_the_teacher() -> None:
-    assert config(reach(World("SFT"), "curate"), "curate").teacher_uri == "s3://magistral/runs/uid-teacher/rl/rollouts"
+    found = config(reach(World("SFT"), "curate"), "curate")
+    assert found.run_outputs == {"teacher": "s3://magistral/runs/uid-teacher/rl/rollouts"}
+
+
+def test_curation_reads_the_answers_of_the_evaluate_runs_that_are_named_as_generations() -> None:
+    world = World("SFT", curation={"generations": [{"runRef": {"name": "thoughts"}}, {"uri": "s3://magistral/answers"},
+                                                   {"runRef": {"name": "code"}}]})
+    world.named_runs = {name: other("Evaluate", name, "evaluate") for name in ("thoughts", "code")}
+    found = config(reach(world, "curate"), "curate")
+    assert found.run_outputs == {name: f"s3://magistral/runs/uid-{name}/evaluate/graded" for name in ("thoughts", "code")}
+    assert found.spec.curation is not None
+    assert [found.prefix_of(one) for one in found.spec.curation.generations] == [
+        "s3://magistral/runs/uid-thoughts/evaluate/graded", "s3://magistral/answers",
+        "s3://magistral/runs/uid-code/evaluate/graded"]
+
+
+def test_stages_that_read_no_other_run_hear_of_none() -> None:
+    assert "runOutputs" not in reach(World("SFT"), "sft").child("ConfigMap", "sft")["data"]["config.json"]
 
 
 def test_selection_compares_every_sft_checkpoint() -> None:
@@ -255,38 +273,51 @@ def test_the_same_step_committed_again_replaces_the_checkpoint() -> None:
 
 def test_a_student_waits_for_its_teacher_without_being_stalled() -> None:
     world = World("SFT")
-    world.teacher = teacher(rl="Running")
+    world.named_runs["teacher"] = teacher(rl="Running")
     world.settle().report("preflight").settle()
-    assert world.conditions() == {"Ready": ("False", "WaitingForTeacher"), "Reconciling": ("True", "WaitingForTeacher")}
+    assert world.conditions() == {"Ready": ("False", "WaitingForRun"), "Reconciling": ("True", "WaitingForRun")}
     assert "MagistralRun teacher" in world.message
     assert "one-curate" not in world.workloads
-    world.teacher = teacher()
+    world.named_runs["teacher"] = teacher()
     world.settle()
     assert "one-curate" in world.workloads
 
 
-TEACHERS: dict[str, tuple[dict[str, Any] | None, str]] = {
-    "a teacher that is not there": (None, "there is no MagistralRun 'teacher'"),
-    "a teacher that failed": (teacher("Failed") | {"status": {"phase": "Failed"}}, "has failed; delete it"),
+BOTH = {"teacher": {"runRef": {"name": "teacher"}}, "generations": [{"runRef": {"name": "answers"}}]}
+ANSWERS = other("Evaluate", "answers", "evaluate")
+WAITS: dict[str, tuple[dict[str, Any], str]] = {
+    "a teacher that is not there": (
+        {"answers": ANSWERS}, "spec.curation.teacher.runRef: there is no MagistralRun 'teacher'"),
+    "a teacher that failed": (
+        {"answers": ANSWERS, "teacher": teacher("Failed") | {"status": {"phase": "Failed"}}}, "has failed; delete it"),
     "a teacher without an RL stage": (
-        teacher() | {"status": {"phase": "Running", "stages": [{"name": "sft", "state": "Running"}]}},
-        "leaves no rollouts"),
+        {"answers": ANSWERS, "teacher": other("SFT", "teacher", "sft", "Running")},
+        "has paradigm SFT, which leaves no rollouts; name a run of paradigm RL or SFTThenRL"),
+    "a generation that is not there": (
+        {"teacher": teacher()}, "spec.curation.generations[0].runRef: there is no MagistralRun 'answers'"),
+    "a generation that is not done": (
+        {"teacher": teacher(), "answers": other("Evaluate", "answers", "evaluate", "Running")},
+        "when stage evaluate of MagistralRun answers has succeeded; that run is Running, stage evaluate"),
+    "a generation whose run answers with several models": (
+        {"teacher": teacher(), "answers": other("RL", "answers", "evaluate")},
+        "has paradigm RL, which leaves no answers of one model; name a run of paradigm Evaluate"),
 }
 
 
-@pytest.mark.parametrize("case", list(TEACHERS))
-def test_the_wait_for_a_teacher_says_what_to_do_about(case: str) -> None:
-    world = World("SFT")
-    world.teacher, words = TEACHERS[case]
+@pytest.mark.parametrize("case", list(WAITS))
+def test_the_wait_says_what_to_do_about(case: str) -> None:
+    world = World("SFT", curation=BOTH)
+    world.named_runs, words = WAITS[case]
     world.settle().report("preflight").settle()
-    assert world.conditions()["Reconciling"][1] == "WaitingForTeacher"
+    assert world.conditions()["Reconciling"][1] == "WaitingForRun"
     assert words in world.message
+    assert "one-curate" not in world.workloads
 
 
-def test_a_teacher_given_as_a_prefix_needs_no_run() -> None:
-    world = World("SFT", curation={"teacher": {"uri": "s3://magistral/ledger"}})
-    world.teacher = None
-    assert config(reach(world, "curate"), "curate").teacher_uri == "s3://magistral/ledger"
+def test_what_is_given_as_a_prefix_needs_no_run() -> None:
+    world = World("SFT", curation={"teacher": {"uri": "s3://magistral/ledger"}, "generations": [{"uri": "s3://magistral/a"}]})
+    world.named_runs = {}
+    assert config(reach(world, "curate"), "curate").run_outputs is None
 
 
 def test_the_runtime_decides_device_and_processes() -> None:

@@ -75,6 +75,21 @@ def test_a_change_concerns_the_run_its_students_and_the_users_of_its_runtime() -
     assert store.concerned(RUN, made(RUN, run("RL", name="teacher"), 9)) == {("ns", "teacher")}
 
 
+def test_every_run_that_a_spec_names_concerns_it_and_is_seen_with_it() -> None:
+    store = Store()
+    curation = {"teacher": {"runRef": {"name": "teacher"}},
+                "generations": [{"uri": "s3://magistral/a"}, {"runRef": {"name": "thoughts"}}, {"runRef": {"name": "later"}}]}
+    student = run("SFT", curation=curation)
+    for number, one in enumerate((student, run("RL", name="teacher"), run("Evaluate", name="thoughts"))):
+        store.put(RUN, made(RUN, one, number + 1))
+    for name in ("teacher", "thoughts", "later"):
+        assert store.concerned(RUN, made(RUN, run("Evaluate", name=name), 9)) == {("ns", name), KEY}
+    observed = observe(store, KEY)
+    assert observed is not None
+    assert {name: one["spec"]["paradigm"] for name, one in observed.named_runs.items()} == {
+        "teacher": "RL", "thoughts": "Evaluate"}
+
+
 def test_a_child_whose_label_was_changed_is_still_its_owners_and_makes_way_for_nobody() -> None:
     store = Store()
     store.put(RUN, made(RUN, run("RL"), 1, uid="uid-one"))

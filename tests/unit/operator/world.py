@@ -56,11 +56,15 @@ def run(paradigm: str = "RL", *, name: str = "one", **spec: Any) -> Manifest:
     }
 
 
+def other(paradigm: str, name: str, stage: str, state: str = "Succeeded") -> Manifest:
+    """Another run, whose `stage` is in this state."""
+    return run(paradigm, name=name) | {
+        "status": {"phase": "Running", "stage": stage, "stages": [{"name": stage, "state": state}]}}
+
+
 def teacher(rl: str = "Succeeded") -> Manifest:
     """A teacher run whose RL stage is in this state."""
-    made = run("RL", name="teacher")
-    made["status"] = {"phase": "Running", "stage": "rl", "stages": [{"name": "rl", "state": rl}]}
-    return made
+    return other("RL", "teacher", "rl", rl)
 
 
 class World:
@@ -69,7 +73,7 @@ class World:
     def __init__(self, paradigm: str = "RL", **spec: Any) -> None:
         self.run = run(paradigm, **spec)
         self.runtime: Manifest | None = runtime()
-        self.teacher: Manifest | None = teacher()
+        self.named_runs: dict[str, Manifest] = {"teacher": teacher()}
         self.children: dict[Key, Manifest] = {}
         self.leftovers: list[Manifest] = []
         self.pods: dict[str, Manifest] = {}
@@ -89,7 +93,7 @@ class World:
     def observed(self) -> Observed:
         return copy.deepcopy(Observed(
             run=self.run, runtime=self.runtime, children=self.children, leftovers=tuple(self.leftovers),
-            pods=tuple(self.pods.values()), nodes=self.nodes, teacher=self.teacher, refusal=self.refusal,
+            pods=tuple(self.pods.values()), nodes=self.nodes, named_runs=self.named_runs, refusal=self.refusal,
             kueue=self.kueue, flavors=self.flavors, priority_class=self.priority_class))
 
     def look(self) -> Plan:
