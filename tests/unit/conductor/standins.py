@@ -46,6 +46,7 @@ class GeneratorStandIn:
     given: list[int] = field(default_factory=list)
     requests: list[GenerateRequest] = field(default_factory=list)
     running: int = 0
+    finish_reason: str = "stop"
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -90,7 +91,7 @@ class GeneratorStandIn:
         self._fail()
         if not answer.prepared:
             await answer.prepare(request)
-        await say(count - self.early, [(version, count)], "stop")
+        await say(count - self.early, [(version, count)], self.finish_reason)
         return answer
 
     async def _weights(self, request: web.Request) -> web.Response:

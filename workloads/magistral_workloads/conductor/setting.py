@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from magistral_api.config import StageConfig
 from magistral_api.problems import Problem
 from magistral_api.run import RL, Prompts
+from magistral_workloads.jsonl import parsed
 from magistral_workloads.progress import UserFault
-from magistral_workloads.recipe.curate import parsed
 from magistral_workloads.storage import ObjectStore
 
 

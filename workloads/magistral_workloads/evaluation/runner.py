@@ -1,20 +1,21 @@
 """Models on suites: the generators are given each model in turn, every answer goes to the verifiers.
 
-What was graded is written to the store suite by suite, so that a restarted Job goes on where it was.
+Every answer is kept whole, in parts that are written as answers come (evaluation.answers): a restarted Job goes on where it
+was, and an Evaluate run is a generation that curation reads (decision 18).
 """
 
 import asyncio
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from magistral_api.base import ApiModel
 from magistral_api.config import SCRATCH_PATH, TOKEN_PATH, ModelAt, StageConfig
-from magistral_api.names import run_prefix
+from magistral_api.names import graded_prefix
 from magistral_api.problems import Problem
 from magistral_api.status import SuiteResult
 from magistral_api.suites import Suite
@@ -25,8 +26,9 @@ from magistral_workloads.conductor.tokens import Tokens
 from magistral_workloads.conductor.verifier import Verifier, verifier
 from magistral_workloads.contracts import GenerateRequest, RewardConfig, VerifyRequest, WeightsRequest
 from magistral_workloads.evaluation import statistics
+from magistral_workloads.evaluation.answers import About, AnswerWriter, GradedAnswer
+from magistral_workloads.jsonl import parsed
 from magistral_workloads.progress import Reporter, UserFault
-from magistral_workloads.recipe.curate import parsed
 from magistral_workloads.routes import bearer
 from magistral_workloads.storage import ObjectStore
 
@@ -39,29 +41,23 @@ ATTEMPTS: Final = 5
 log = logging.getLogger("evaluation")
 
 
-class GradedAnswer(ApiModel):
-    """One answer, as it is kept."""
-
-    problem_id: str
-    run: int
-    passed: bool
-    answer: str | None
-    tokens: int
+Place = tuple[str, int]
+"""Of an answer in its suite: problem id and run."""
 
 
-class Graded(ApiModel):
-    """One model on one suite, whole."""
+@dataclass(frozen=True)
+class Graded:
+    """One model on one suite, without the texts. `answers`: in the order of the suite, then of the runs."""
 
     model: str
     suite: str
-    digest: str | None
-    answers: list[GradedAnswer]
+    answers: dict[Place, statistics.Answer]
 
     def by_problem(self) -> list[list[statistics.Answer]]:
         """Grouped, in the order of the suite."""
         groups: dict[str, list[statistics.Answer]] = {}
-        for answer in self.answers:
-            groups.setdefault(answer.problem_id, []).append(statistics.Answer(answer.passed, answer.answer))
+        for (problem, _), answer in self.answers.items():
+            groups.setdefault(problem, []).append(answer)
         return list(groups.values())
 
     def result(self) -> SuiteResult:
@@ -87,21 +83,14 @@ class Runner:
 
     async def evaluate(self, models: Mapping[str, ModelAt], suites: Sequence[Suite]) -> list[Graded]:
         """Every model on every suite, models in order: each is given to the generators once."""
-        problems = {suite.name: await asyncio.to_thread(read_suite, self.store, suite) for suite in suites}
+        problems = {suite.name: distinct(suite, await asyncio.to_thread(read_suite, self.store, suite)) for suite in suites}
         total = len(models) * sum(len(problems[suite.name]) * suite.runs for suite in suites)
         self.reporter.update(step=0, total_steps=total)
         done: list[Graded] = []
         for number, (name, model) in enumerate(models.items()):
             for suite in suites:
-                found = await asyncio.to_thread(self._kept, name, model, suite, len(problems[suite.name]))
-                if found is None:
-                    await self._give(WeightsRequest(
-                        version=version_of(model, number), uri=model.uri, digest=model.digest))
-                    found = await self._run(name, model, suite, problems[suite.name], sum(len(g.answers) for g in done))
-                    kept = found.model_dump_json(by_alias=True).encode()
-                    await asyncio.to_thread(self.store.put, self._key(name, suite), kept)
-                done.append(found)
-                self.reporter.update(step=sum(len(graded.answers) for graded in done))
+                before = sum(len(graded.answers) for graded in done)
+                done.append(await self._run(name, model, version_of(model, number), suite, problems[suite.name], before))
         return done
 
     async def _give(self, model: WeightsRequest) -> None:
@@ -113,23 +102,35 @@ class Runner:
         if held != model:
             await self.fleet.give(model)
 
-    async def _run(self, name: str, model: ModelAt, suite: Suite, problems: Sequence[Problem], before: int) -> Graded:
-        places, graded = asyncio.Semaphore(IN_FLIGHT), 0
+    async def _run(self, name: str, model: ModelAt, version: int, suite: Suite, problems: Sequence[Problem],
+                   before: int) -> Graded:
+        """Ask what was not answered yet. `before`: answers that are there of other models and suites."""
+        writer = AnswerWriter(self.store, f"{graded_prefix(self.config.run_uid, self.config.stage)}/{name}/{suite.name}")
+        found = await asyncio.to_thread(
+            lambda: {_place(answer): _grade(answer) for answer in writer.resume(About.of(model, suite, problems))})
+        places = [(number, problem, run) for number, problem in enumerate(problems) for run in range(suite.runs)]
+        missing = [place for place in places if (place[1].id, place[2]) not in found]
+        waiting = iter(missing)
 
-        async def answer(number: int, problem: Problem, run: int) -> GradedAnswer:
-            nonlocal graded
-            async with places:
-                found = await self._answer(suite, number, problem, run)
-            graded += 1
-            self.reporter.update(step=before + graded, message=f"{name} on {suite.name}")
-            return found
+        async def ask() -> None:
+            for number, problem, run in waiting:
+                answer = await self._answer(name, suite, number, problem, run)
+                await asyncio.to_thread(writer.add, answer)
+                found[_place(answer)] = _grade(answer)
+                self.reporter.update(step=before + len(found), message=f"{name} on {suite.name}")
 
-        async with asyncio.TaskGroup() as tasks:
-            waiting = [tasks.create_task(answer(number, problem, run))
-                       for number, problem in enumerate(problems) for run in range(suite.runs)]
-        return Graded(model=name, suite=suite.name, digest=model.digest, answers=[task.result() for task in waiting])
+        if missing:
+            await self._give(WeightsRequest(version=version, uri=model.uri, digest=model.digest))
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    for _ in range(min(IN_FLIGHT, len(missing))):
+                        tasks.create_task(ask())
+            finally:
+                await asyncio.to_thread(writer.flush)
+        self.reporter.update(step=before + len(found))
+        return Graded(name, suite.name, {(problem.id, run): found[problem.id, run] for _, problem, run in places})
 
-    async def _answer(self, suite: Suite, number: int, problem: Problem, run: int) -> GradedAnswer:
+    async def _answer(self, name: str, suite: Suite, number: int, problem: Problem, run: int) -> GradedAnswer:
         """One answer with a verdict; without one it is asked for again. Raises RuntimeError when that never helps."""
         for attempt in range(ATTEMPTS):
             made = await self.fleet.generate(GenerateRequest(
@@ -137,24 +138,34 @@ class Runner:
                 max_tokens=suite.max_tokens, temperature=suite.temperature, top_p=suite.top_p,
                 seed=sequence_seed(self.config.spec.seed, number, run, attempt), cache_salt=cache_salt(self.fleet.policy),
                 stop_token_ids=self.tokens.stop))
+            text = self.tokens.text(made.tokens)
             verdict = await self.verifier.verify(VerifyRequest(
-                problem=problem, completion=self.tokens.text(made.tokens), completion_tokens=len(made.tokens), draw=number,
+                problem=problem, completion=text, completion_tokens=len(made.tokens), draw=number,
                 reward=RewardConfig(max_unpenalized_tokens=suite.max_tokens, cache_tokens=1, language_consistency=False,
                                     require_format=False)))
             if verdict.outcome != "infrastructure_error":
-                return GradedAnswer(problem_id=problem.id, run=run, passed=verdict.outcome == "pass", answer=verdict.answer,
-                                    tokens=len(made.tokens))
+                return GradedAnswer(
+                    model=name, suite=suite.name, problem_id=problem.id, kind=problem.kind, run=run,
+                    passed=verdict.outcome == "pass", answer=verdict.answer, tokens=len(made.tokens),
+                    truncated=made.finish_reason == "length", prompt=problem.prompt, completion=text)
         raise RuntimeError(f"{suite.name} {problem.id}: no verdict for {ATTEMPTS} answers; last: {verdict.detail}")
 
-    def _key(self, name: str, suite: Suite) -> str:
-        return f"{run_prefix(self.config.run_uid)}/{self.config.stage}/graded/{name}/{suite.name}.json"
 
-    def _kept(self, name: str, model: ModelAt, suite: Suite, problems: int) -> Graded | None:
-        """What an earlier attempt finished, when it is of the same model and size."""
-        if self.store.head(self._key(name, suite)) is None:
-            return None
-        found = Graded.model_validate_json(self.store.get(self._key(name, suite)))
-        return found if found.digest == model.digest and len(found.answers) == problems * suite.runs else None
+def distinct(suite: Suite, problems: list[Problem]) -> list[Problem]:
+    """The problems. Raises UserFault (SuiteInvalid) when two have one id, as their answers could not be told apart."""
+    twice = [name for name, times in Counter(problem.id for problem in problems).items() if times > 1]
+    if twice:
+        raise UserFault("SuiteInvalid", f"suite {suite.name}: found id {twice[0]!r} twice in {suite.uri}; expected each id "
+                        "once. Rename one")
+    return problems
+
+
+def _place(answer: GradedAnswer) -> Place:
+    return answer.problem_id, answer.run
+
+
+def _grade(answer: GradedAnswer) -> statistics.Answer:
+    return statistics.Answer(answer.passed, answer.answer)
 
 
 def read_suite(store: ObjectStore, suite: Suite) -> list[Problem]:
