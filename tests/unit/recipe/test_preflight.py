@@ -152,6 +152,19 @@ def test_graded_answers_that_are_not_there_are_named_with_their_file_of_prompts(
     check(stage_config("preflight", s3_storage, spec={"rl": {"prompts": [prompts, graded]}}), environ)
 
 
+def test_generations_that_are_not_there_are_all_named(
+        ready: ObjectStore, s3_storage: Storage, environ: Mapping[str, str]) -> None:
+    curation = {"generations": [{"runRef": {"name": "thoughts"}}, {"uri": ready.uri("maths")}, {"uri": ready.uri("code")}]}
+    ready.put("code/about.json", b"{}")
+    found = fault(s3_storage, environ, curation=curation)
+    assert found.reason == "TracesNotFound"
+    assert all(f"spec.curation.generations[{index}].uri" in found.message for index in (1, 2))
+    assert "generations[0]" not in found.message
+    for name in ("maths", "code"):
+        ready.put(f"{name}/000000.jsonl", b"{}\n")
+    check(stage_config("preflight", s3_storage, curation=curation), environ)
+
+
 def test_a_teacher_that_is_a_run_is_the_operators_to_wait_for(
         ready: ObjectStore, s3_storage: Storage, environ: Mapping[str, str]) -> None:
     assert ready.exists()

@@ -140,8 +140,12 @@ def inputs(config: StageConfig) -> Iterator[Input]:
 def prefixes(config: StageConfig) -> Iterator[Prefix]:
     """Every prefix that the spec names. What a run of this cluster leaves is the operator's to wait for."""
     spec = config.spec
-    if spec.curation and spec.curation.teacher.uri:
+    if spec.curation and spec.curation.teacher and spec.curation.teacher.uri:
         yield Prefix("spec.curation.teacher", spec.curation.teacher.uri, "Traces", "the rollout ledger of an RL run")
+    for index, generation in enumerate(spec.curation.generations if spec.curation else ()):
+        if generation.uri:
+            yield Prefix(f"spec.curation.generations[{index}]", generation.uri, "Traces",
+                         "the graded answers of an Evaluate run")
     for index, prompts in enumerate(spec.rl.prompts if spec.rl else ()):
         if prompts.difficulty and prompts.difficulty.graded_by.uri:
             yield Prefix(f"spec.rl.prompts[{index}].difficulty.gradedBy", prompts.difficulty.graded_by.uri, "Answers",
