@@ -146,15 +146,8 @@ class FormatFilter(ApiModel):
         "possible (section 4.1: reworded). Keep: the answer stays a letter, which a guess finds."))
 
 
-class GradedBy(ApiModel):
-    """Graded answers to the prompt set: of an Evaluate run with the set as a suite, or a prefix of such answers."""
-
-    run_ref: RunRef | None = None
-    uri: ObjectUri | None = None
-
-    cel: ClassVar[tuple[Cel, ...]] = (
-        Cel("has(self.runRef) != has(self.uri)", "gradedBy: set exactly one of runRef and uri"),
-    )
+class GradedBy(RunOutput):
+    """Graded answers to the prompt set: of a run of paradigm Evaluate with the set as a suite, or a prefix of such answers."""
 
 
 class Difficulty(ApiModel):

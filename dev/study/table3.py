@@ -16,7 +16,7 @@ from dev.demo import install
 from dev.kubectl import ROOT
 from dev.study.runs import finished, load, named, ready, say
 from magistral_api import names
-from magistral_workloads.evaluation.runner import Graded
+from magistral_workloads.evaluation.answers import read_answers
 from magistral_workloads.evaluation.statistics import Column, Estimate, difference, pooled
 from magistral_workloads.recipe.report import COLUMNS
 from magistral_workloads.storage import ObjectStore
@@ -39,8 +39,8 @@ def columns(store: ObjectStore, runs: Sequence[Mapping[str, Any]]) -> dict[str, 
     answers: dict[str, list[Counter[str]]] = defaultdict(list)
     for run in runs:
         for model in dict.fromkeys(result["model"] for result in run["status"]["results"]):
-            key = f"{names.run_prefix(run['metadata']['uid'])}/evaluate/graded/{model}/{SUITE}.json"
-            graded = Graded.model_validate_json(store.get(key)).answers
+            prefix = f"{names.graded_prefix(run['metadata']['uid'])}/{model}/{SUITE}"
+            graded = list(read_answers(store, store.uri(prefix)))
             # A missing problem counts as zero passes.
             passes[model].append(Counter(answer.problem_id for answer in graded if answer.passed))
             answers[model].append(Counter(answer.problem_id for answer in graded))

@@ -107,7 +107,7 @@ CREATED: dict[str, tuple[Kind, Manifest, Manifest, str]] = {
     "graded answers are a run's or a prefix": (
         RUN, prompts(difficulty={"gradedBy": {"uri": "s3://magistral/graded"}}),
         prompts(difficulty={"gradedBy": {"uri": "s3://magistral/graded", "runRef": {"name": "g"}}}),
-        "gradedBy: set exactly one of runRef and uri"),
+        "set exactly one of runRef and uri"),
     "some pass rate is between the bounds": (
         RUN, prompts(difficulty=GRADED | {"minPassRate": 0.5, "maxPassRate": 0.6}),
         prompts(difficulty=GRADED | {"minPassRate": 0.9}), "difficulty.minPassRate must be below difficulty.maxPassRate"),

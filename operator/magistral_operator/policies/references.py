@@ -35,6 +35,8 @@ def references(spec: Manifest) -> list[Reference]:
         ("spec.curation.teacher", curation.get("teacher"), "curate", "rl")]
     sources += [(f"spec.curation.generations[{index}]", generation, "curate", "evaluate")
                 for index, generation in enumerate(curation.get("generations") or [])]
+    sources += [(f"spec.rl.prompts[{index}].difficulty.gradedBy", prompts["difficulty"]["gradedBy"], "prepare", "evaluate")
+                for index, prompts in enumerate((spec.get("rl") or {}).get("prompts") or []) if prompts.get("difficulty")]
     return [Reference(f"{field}.runRef", source["runRef"]["name"], reader, stage)
             for field, source, reader, stage in sources if source and source.get("runRef")]
 

@@ -175,6 +175,19 @@ def test_curation_reads_the_answers_of_the_evaluate_runs_that_are_named_as_gener
         "s3://magistral/runs/uid-code/evaluate/graded"]
 
 
+def test_preparation_waits_for_the_run_that_graded_its_prompts_and_reads_its_answers() -> None:
+    world = World("RL")
+    graded = {"difficulty": {"gradedBy": {"runRef": {"name": "grader"}}}}
+    world.run["spec"]["rl"]["prompts"] = [{"uri": "s3://magistral/p.jsonl"} | graded]
+    world.named_runs = {"grader": other("Evaluate", "grader", "evaluate", "Running")}
+    succeed(world, ["preflight"])
+    assert world.conditions()["Ready"] == ("False", "WaitingForRun")
+    assert "spec.rl.prompts[0].difficulty.gradedBy.runRef" in world.message
+    world.named_runs = {"grader": other("Evaluate", "grader", "evaluate")}
+    assert config(reach(world, "prepare"), "prepare").run_outputs == {
+        "grader": "s3://magistral/runs/uid-grader/evaluate/graded"}
+
+
 def test_stages_that_read_no_other_run_hear_of_none() -> None:
     assert "runOutputs" not in reach(World("SFT"), "sft").child("ConfigMap", "sft")["data"]["config.json"]
 

@@ -106,7 +106,7 @@ async def make(config: StageConfig, store: ObjectStore, scratch: Path, grader: V
     Raises UserFault (NoPrompts, <input>NotFound, <input>Invalid) and StorageError, and as the grader does.
     """
     known: set[str] = set()
-    sources = [await asyncio.to_thread(select, prompts, store, scratch / f"{number}.jsonl", known)
+    sources = [await asyncio.to_thread(select, config, prompts, store, scratch / f"{number}.jsonl", known)
                for number, prompts in enumerate(settings(config).prompts)]
     judge = Judge(store, config.run_uid, grader)
     total, done = sum(len(source.ids) for source in sources), 0
@@ -126,7 +126,7 @@ async def make(config: StageConfig, store: ObjectStore, scratch: Path, grader: V
     return made
 
 
-def select(prompts: Prompts, store: ObjectStore, file: Path, known: set[str]) -> Source:
+def select(config: StageConfig, prompts: Prompts, store: ObjectStore, file: Path, known: set[str]) -> Source:
     """Read one file of prompts and apply what needs no program to run: format and difficulty."""
     ids: list[str] = []
     faults: Counter[str] = Counter()
@@ -142,19 +142,22 @@ def select(prompts: Prompts, store: ObjectStore, file: Path, known: set[str]) ->
     funnel = steps("formatFilter", read, [(fault, faults[fault], why) for fault, why in WHY.items()]
                    ) if prompts.format_filter else []
     if prompts.difficulty:
-        ids, rules = by_difficulty(ids, tallies(prompts.difficulty, store), prompts.difficulty)
+        ids, rules = by_difficulty(ids, tallies(config, prompts.difficulty, store), prompts.difficulty)
         funnel += rules
     return Source(prompts, file, ids, read, funnel)
 
 
-def tallies(difficulty: Difficulty, store: ObjectStore) -> dict[str, Tally]:
+def tallies(config: StageConfig, difficulty: Difficulty, store: ObjectStore) -> dict[str, Tally]:
     """The graded answers that the difficulty is told by. Raises UserFault (AnswersNotFound, AnswersInvalid)."""
-    uri = difficulty.graded_by.uri or ""
+    field, uri = f"MagistralRun/{config.run_name} spec.rl.prompts difficulty.gradedBy", config.prefix_of(difficulty.graded_by)
+    if uri is None:
+        raise UserFault("AnswersNotFound", f"{field}.runRef: found no such run any more; expected the graded answers that it "
+                        "left. Name their prefix with uri")
     at, prefix = store.locate(uri)
     keys = [info.key for info in at.list(f"{prefix}/") if info.key.endswith(".jsonl")]
     if not keys:
-        raise UserFault("AnswersNotFound", f"spec.rl.prompts difficulty.gradedBy: found no *.jsonl under {uri}; expected "
-                        "the graded answers of an Evaluate run. Name their prefix")
+        raise UserFault("AnswersNotFound", f"{field}: found no *.jsonl under {uri}; expected the "
+                        "graded answers of an Evaluate run. Name their prefix")
     rows = itertools.chain.from_iterable(parsed(at, key, GradedAnswer, "Answers") for key in keys)
     return tallied((row.problem_id, row.passed, row.answer) for row in rows)
 
