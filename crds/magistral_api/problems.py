@@ -12,6 +12,10 @@ Outcome = Literal["pass", "fail", "infrastructure_error"]
 
 Language = Literal["python", "cpp"]
 """A programming language that the verifier runs: Python, or C++20."""
+DataFormat = Literal["problems", "aime24", "aime25", "math500", "gpqa", "livecodebench", "hle", "humaneval", "openthoughts",
+                     "openr1-code"]
+"""What the lines of a file of problems are: `problems` is `Problem`, the others are the rows of a published set as its
+authors publish them (docs/data.md)."""
 
 
 class CodeTest(ApiModel):

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from magistral_api.base import ApiModel, Cel, Digest, Duration, Fraction, Name, ObjectUri
-from magistral_api.problems import Language
+from magistral_api.problems import DataFormat, Language
 from magistral_api.status import RunStatus
 
 Paradigm = Literal["SFT", "RL", "SFTThenRL", "Evaluate"]
@@ -184,13 +184,14 @@ class CodeTests(ApiModel):
 
 
 class Prompts(ApiModel):
-    """A JSONL file of problems (magistral_api.problems.Problem), one a line.
+    """A file of problems, one a row. The end of its name says how rows are written: .jsonl or .csv, and .gz after it.
 
     `formatFilter`, `difficulty`, `codeTests` and `languages` are what stage prepare does to it before RL, in this order.
     Without any of them on any file the run has no such stage.
     """
 
     uri: ObjectUri
+    format: DataFormat = Field("problems", description="Whose rows these are (docs/data.md): ours, or a published set's.")
     format_filter: FormatFilter | None = Field(None, description="Unset: no maths problem is looked at. {}: the defaults.")
     difficulty: Difficulty | None = None
     code_tests: CodeTests | None = Field(None, description="Unset: no solution is run. {}: the defaults.")
@@ -298,7 +299,8 @@ class SuiteRef(ApiModel):
     """An evaluation suite. What is left out comes from the paper's table (magistral_api.suites)."""
 
     name: Name
-    uri: ObjectUri | None = Field(None, description="Problems, JSONL. Default: s3://<bucket>/suites/<name>.jsonl")
+    uri: ObjectUri | None = Field(None, description="Problems, .jsonl or .csv (.gz). Default: s3://<bucket>/suites/<name>.jsonl")
+    format: DataFormat = Field("problems", description="Whose rows these are (docs/data.md): ours, or a published set's.")
     runs: int | None = Field(None, ge=1, le=1024, description="Answers per problem; pass@1 is their mean.")
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)

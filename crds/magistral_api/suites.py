@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from magistral_api.names import suite_key
+from magistral_api.problems import DataFormat
 from magistral_api.run import SuiteRef
 
 
@@ -17,6 +18,7 @@ class Suite:
     top_p: float
     max_tokens: int
     limit: int | None
+    format: DataFormat = "problems"
 
 
 _PAPER: dict[str, tuple[int, float, int]] = {
@@ -43,4 +45,5 @@ def resolve(ref: SuiteRef, bucket: str) -> Suite:
         top_p=ref.top_p or top_p,
         max_tokens=ref.max_tokens or max_tokens,
         limit=ref.limit,
+        format=ref.format,
     )
