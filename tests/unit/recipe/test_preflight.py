@@ -171,11 +171,13 @@ def test_a_teacher_that_is_a_run_is_the_operators_to_wait_for(
     check(stage_config("preflight", s3_storage, curation={"teacher": {"runRef": {"name": "teacher"}}}), environ)
 
 
-def test_a_first_line_longer_than_what_is_looked_at_is_left_to_the_stage_that_reads_it(
+def test_the_first_row_is_looked_at_however_long_it_is_and_the_others_are_left_to_the_stage(
         ready: ObjectStore, s3_storage: Storage, environ: Mapping[str, str]) -> None:
-    long = Problem(id="1", kind="maths", prompt="x" * 100_000, answer="1")
-    ready.put("prompts/maths.jsonl", long.model_dump_json(by_alias=True).encode() + b"\n" + PROBLEM)
+    long = Problem(id="1", kind="maths", prompt="x" * 3_000_000, answer="1").model_dump_json(by_alias=True).encode()
+    ready.put("prompts/maths.jsonl", long + b"\nno problem\n" + PROBLEM)
     check(stage_config("preflight", s3_storage), environ)
+    ready.put("prompts/maths.jsonl", long[:-1] + b"\n" + PROBLEM)
+    assert fault(s3_storage, environ).reason == "PromptsInvalid"
 
 
 def test_a_bucket_that_is_not_there_and_a_wrong_key_are_told_before_anything_else(

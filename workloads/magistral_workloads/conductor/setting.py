@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from magistral_api.config import StageConfig
 from magistral_api.problems import Problem
 from magistral_api.run import RL, Prompts
-from magistral_workloads.jsonl import parsed
+from magistral_workloads.datasets.reader import Problems
 from magistral_workloads.progress import UserFault
 from magistral_workloads.storage import ObjectStore
 
@@ -43,8 +43,7 @@ def problems_of(source: Prompts, store: ObjectStore, known: set[str]) -> Iterato
 
     Raises UserFault (PromptsNotFound, PromptsInvalid).
     """
-    at, key = store.locate(source.uri)
-    for problem in parsed(at, key, Problem, "Prompts"):
+    for problem in Problems(store, source.uri, source.format, "Prompts"):
         if problem.id in known:
             raise UserFault("PromptsInvalid", f"{source.uri}: found id {problem.id!r} twice; expected each once in "
                             "all files of spec.rl.prompts. Rename one")

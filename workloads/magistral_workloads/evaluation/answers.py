@@ -15,7 +15,7 @@ from magistral_api.base import ApiModel
 from magistral_api.config import ModelAt
 from magistral_api.problems import Problem
 from magistral_api.suites import Suite
-from magistral_workloads.jsonl import parsed
+from magistral_workloads.datasets.reader import parsed
 from magistral_workloads.storage import ObjectStore
 
 PART_ANSWERS: Final = 64

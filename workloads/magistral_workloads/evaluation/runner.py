@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -25,9 +26,9 @@ from magistral_workloads.conductor.sampler import cache_salt
 from magistral_workloads.conductor.tokens import Tokens
 from magistral_workloads.conductor.verifier import Verifier, verifier
 from magistral_workloads.contracts import GenerateRequest, RewardConfig, VerifyRequest, WeightsRequest
+from magistral_workloads.datasets.reader import Problems
 from magistral_workloads.evaluation import statistics
 from magistral_workloads.evaluation.answers import About, AnswerWriter, GradedAnswer
-from magistral_workloads.jsonl import parsed
 from magistral_workloads.progress import Reporter, UserFault
 from magistral_workloads.routes import bearer
 from magistral_workloads.storage import ObjectStore
@@ -170,10 +171,11 @@ def _grade(answer: GradedAnswer) -> statistics.Answer:
 
 def read_suite(store: ObjectStore, suite: Suite) -> list[Problem]:
     """The suite's problems, up to its limit. Raises UserFault (SuiteNotFound, SuiteInvalid, SuiteEmpty)."""
-    at, key = store.locate(suite.uri)
-    problems: list[Problem] = list(parsed(at, key, Problem, "Suite"))[:suite.limit]
+    found = Problems(store, suite.uri, suite.format, "Suite")
+    problems = list(islice(found, suite.limit))
     if not problems:
-        raise UserFault("SuiteEmpty", f"suite {suite.name}: found no problem in {suite.uri}; expected at least one line")
+        raise UserFault("SuiteEmpty", f"suite {suite.name}: found no problem in {suite.uri}, {found.describe()}; expected "
+                        "at least one. Name another file, or the format that it has")
     return problems
 
 

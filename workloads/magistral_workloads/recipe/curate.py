@@ -8,13 +8,13 @@ from pathlib import Path
 
 from magistral_api.config import SCRATCH_PATH, StageConfig
 from magistral_api.names import curation_report_key, dataset_key
-from magistral_api.problems import Problem, SftRow
+from magistral_api.problems import SftRow
 from magistral_api.progress import OUTPUT_DATASET_URI
 from magistral_api.run import Curation
 from magistral_api.suites import resolve
 from magistral_workloads.algorithm.curation import GENERAL, Chosen, GeneralRow, Selection, curate
 from magistral_workloads.algorithm.decontamination import EvaluationPrompts, Leak
-from magistral_workloads.jsonl import parsed
+from magistral_workloads.datasets.reader import Problems, parsed
 from magistral_workloads.progress import Reporter, UserFault, run_stage
 from magistral_workloads.recipe.traces import Reader, Source, Spool, Tell, sources
 from magistral_workloads.storage import ObjectStore
@@ -87,8 +87,8 @@ def read_general(store: ObjectStore, rules: Curation, evaluation: EvaluationProm
 def prompts_of_suites(config: StageConfig, store: ObjectStore) -> Iterator[str]:
     """The prompt of every problem that the run is evaluated on."""
     for ref in config.spec.evaluation.suites:
-        at, key = store.locate(resolve(ref, config.storage.bucket).uri)
-        for problem in parsed(at, key, Problem, "Suite"):
+        suite = resolve(ref, config.storage.bucket)
+        for problem in Problems(store, suite.uri, suite.format, "Suite"):
             yield problem.prompt
 
 

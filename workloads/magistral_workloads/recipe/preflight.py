@@ -9,24 +9,22 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pydantic import ValidationError
-
 from magistral_api.config import StageConfig
 from magistral_api.manifest import MANIFEST
 from magistral_api.names import run_prefix
-from magistral_api.problems import Problem
+from magistral_api.problems import DataFormat
 from magistral_api.progress import OUTPUT_BASE_DIGEST
 from magistral_api.suites import resolve
 from magistral_workloads.algorithm.curation import GeneralRow
 from magistral_workloads.checkpoints import Checkpoint
 from magistral_workloads.checkpoints.found import read_manifest
+from magistral_workloads.datasets.reader import converted, parsed
 from magistral_workloads.progress import Reporter, UserFault, run_stage
 from magistral_workloads.storage import Capabilities, ObjectStore, StorageError, probe
 from magistral_workloads.storage.errors import BUCKET_NOT_FOUND
 
 CONNECT_SECONDS: Final = 1.5
 READ_SECONDS: Final = 2.5
-FIRST_BYTES: Final = 65536
 TOKENIZERS: Final = ("tokenizer.json", "tokenizer.model", "tekken.json")
 
 
@@ -40,13 +38,13 @@ class Findings:
 
 @dataclass(frozen=True)
 class Input:
-    """A JSONL object that the spec names. `reason` begins the reasons: <reason>NotFound, <reason>Invalid."""
+    """A file of rows that the spec names. `reason` begins the reasons: <reason>NotFound, <reason>Invalid."""
 
     field: str
     uri: str
     reason: str
-    row: Callable[[str], object]
-    expected: str
+    rows: Callable[[ObjectStore, str, str], Iterator[object]]
+    """Of (store, key, reason). Raises UserFault at a row that is not as expected."""
 
 
 @dataclass(frozen=True)
@@ -125,16 +123,20 @@ def base_model(config: StageConfig, store: ObjectStore) -> Checkpoint | None:
 
 
 def inputs(config: StageConfig) -> Iterator[Input]:
-    """Every JSONL that the spec names."""
-    spec, problem = config.spec, "JSONL with one problem (id, kind, prompt, answer or tests) a line"
+    """Every file of rows that the spec names."""
+    spec = config.spec
     for index, prompts in enumerate(spec.rl.prompts if spec.rl else ()):
-        yield Input(f"spec.rl.prompts[{index}].uri", prompts.uri, "Prompts", Problem.model_validate_json, problem)
+        yield Input(f"spec.rl.prompts[{index}].uri", prompts.uri, "Prompts", _problems(prompts.format))
     for ref in spec.evaluation.suites:
         suite = resolve(ref, config.storage.bucket)
-        yield Input(f"spec.evaluation.suites[{ref.name}].uri", suite.uri, "Suite", Problem.model_validate_json, problem)
+        yield Input(f"spec.evaluation.suites[{ref.name}].uri", suite.uri, "Suite", _problems(suite.format))
     if spec.curation and spec.curation.general_instruction:
         yield Input("spec.curation.generalInstruction.uri", spec.curation.general_instruction.uri, "GeneralData",
-                    GeneralRow.model_validate_json, "JSONL with prompt and response a line")
+                    lambda at, key, reason: parsed(at, key, GeneralRow, reason))
+
+
+def _problems(data_format: DataFormat) -> Callable[[ObjectStore, str, str], Iterator[object]]:
+    return lambda at, key, reason: converted(at, key, data_format, reason)
 
 
 def prefixes(config: StageConfig) -> Iterator[Prefix]:
@@ -153,25 +155,16 @@ def prefixes(config: StageConfig) -> Iterator[Prefix]:
 
 
 def _readable(store: ObjectStore, run_name: str, wanted: Input) -> None:
+    """The first row says whether the file is what the spec takes it for; the stage that uses it reads the rest."""
     where = f"MagistralRun/{run_name} {wanted.field}"
     at, key = store.locate(wanted.uri)
-    info = at.head(key)
-    if info is None or not info.size:
-        raise UserFault(f"{wanted.reason}NotFound", f"{where}: found {'an empty' if info else 'no'} object "
-                        f"{wanted.uri}; expected {wanted.expected}. Upload it, or name another")
-    line, newline, _ = at.get_range(key, 0, FIRST_BYTES).partition(b"\n")
-    if not newline and info.size > FIRST_BYTES:
-        return
     try:
-        wanted.row(line.decode())
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        at_field = f"field {'.'.join(map(str, first['loc']))}: " if first["loc"] else ""
-        raise UserFault(f"{wanted.reason}Invalid", f"{where}: {wanted.uri} line 1: {at_field}{first['msg']}; expected "
-                        f"{wanted.expected}. Correct the file") from None
-    except UnicodeDecodeError:
-        raise UserFault(f"{wanted.reason}Invalid", f"{where}: {wanted.uri} line 1: found bytes that are no UTF-8; "
-                        f"expected {wanted.expected}. Correct the file") from None
+        first = next(wanted.rows(at, key, wanted.reason), None)
+    except UserFault as fault:
+        raise UserFault(fault.reason, f"{where}: {fault.message}") from None
+    if first is None:
+        raise UserFault(f"{wanted.reason}NotFound", f"{where}: found an empty object {wanted.uri}; expected at least one "
+                        "row. Upload it, or name another")
 
 
 def _filled(store: ObjectStore, run_name: str, wanted: Prefix) -> None:

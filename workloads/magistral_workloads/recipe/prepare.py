@@ -28,7 +28,7 @@ from magistral_workloads.algorithm.problem_format import WHY, well_formed
 from magistral_workloads.conductor.faults import run_to_end
 from magistral_workloads.conductor.setting import problems_of, settings
 from magistral_workloads.conductor.verifier import Verifier, verifier
-from magistral_workloads.jsonl import parsed
+from magistral_workloads.datasets.reader import parsed
 from magistral_workloads.progress import Reporter, UserFault, run_stage
 from magistral_workloads.recipe.solutions import Judge, line_of, untouched
 from magistral_workloads.routes import bearer

@@ -13,7 +13,7 @@ from magistral_api.run import CodeTests
 from magistral_workloads.algorithm.code_tests import Cleaned, Output, clean, has_tests, short_of
 from magistral_workloads.conductor.verifier import UngradableError, Verifier
 from magistral_workloads.contracts import RUNS_AT_ONCE, ProgramRequest
-from magistral_workloads.jsonl import parsed
+from magistral_workloads.datasets.reader import parsed
 from magistral_workloads.storage import ObjectStore
 
 REQUESTS_AT_ONCE: Final = 256

@@ -13,8 +13,8 @@ from magistral_api.problems import RolloutRecord, SftRow
 from magistral_api.run import Curation
 from magistral_workloads.algorithm.curation import Trace
 from magistral_workloads.algorithm.decontamination import EvaluationPrompts, prompt_key
+from magistral_workloads.datasets.reader import parsed
 from magistral_workloads.evaluation.answers import GradedAnswer
-from magistral_workloads.jsonl import parsed
 from magistral_workloads.progress import UserFault
 from magistral_workloads.rewards.format import parse
 from magistral_workloads.storage import ObjectStore
