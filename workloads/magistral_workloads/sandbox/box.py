@@ -12,12 +12,14 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from magistral_api.problems import Language
 from magistral_workloads.sandbox.confine import python
 from magistral_workloads.sandbox.limits import COMPILE, RUN, BoxError, Command, Execution, Job, Limits, parse_execution
 from magistral_workloads.sandbox.pool import Pool
 
+Language = Literal["python", "cpp"]
+"""As magistral_api.problems has it; the box imports nothing that a candidate's interpreter would need to find."""
 _WARDEN = "magistral_workloads.sandbox.warden"
 _DIALOGUE = Path(__file__).with_name("dialogue.py")
 _GRACE_SECONDS = 20.0
