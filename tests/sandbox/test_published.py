@@ -30,7 +30,8 @@ async def test_a_function_is_judged_by_its_results(
         judged: Judged, data_format: DataFormat, source: str, expected: str) -> None:
     problem = convert(data_format, FUNCTION_ROWS[data_format])
     assert isinstance(problem, Problem)
-    assert (await judged.verdict("python", source, problem))[0] == expected
+    found, detail = await judged.verdict("python", source, problem)
+    assert found == expected, detail
 
 
 async def test_twenty_large_calls_are_within_the_limits_of_one_execution(judged: Judged) -> None:
