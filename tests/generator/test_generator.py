@@ -62,25 +62,30 @@ async def test_updates_while_requests_run_abort_none_and_are_seen_in_their_versi
     assert (await pod.give(published[0]))[0] == 200
     seeds, updated = itertools.count(), asyncio.Event()
 
-    async def one_after_the_other() -> list[Completion]:
-        answers = [await pod.complete(request(next(seeds), 900))]
+    async def one_after_the_other(tokens: int) -> list[tuple[int, Completion]]:
+        answers = [(tokens, await pod.complete(request(next(seeds), tokens)))]
         while not updated.is_set():
-            answers.append(await pod.complete(request(next(seeds), 900)))
+            answers.append((tokens, await pod.complete(request(next(seeds), tokens))))
         return answers
 
-    running = asyncio.gather(*(one_after_the_other() for _ in range(24)))
+    # Of different lengths: all of one length end in the same step, and for a moment none is running.
+    running = asyncio.gather(*(one_after_the_other(tokens) for tokens in range(440, 920, 20)))
+    while not (await pod.status()).running:
+        pass
     gives = [await pod.give(published[turn % 2]) for turn in range(1, 9)]
     updated.set()
     assert [status for status, _ in gives] == [200] * 8
-    assert all(WeightsResponse.model_validate_json(text).running > 0 for _, text in gives)
-    assert sum(WeightsResponse.model_validate_json(text).aborted for _, text in gives) == 0
     answers = [answer for lane in await running for answer in lane]
+    told = [WeightsResponse.model_validate_json(text) for _, text in gives]
+    # Where this process gets no core for a while, all completions may have ended when it does.
+    assert [one.running > 0 for one in told].count(True) > len(told) / 2, told
+    assert sum(one.aborted for one in told) == 0
     assert len(answers) == next(seeds) >= 24
     assert (await pod.status()).aborted == 0
-    for answer in answers:
+    for tokens, answer in answers:
         assert sum(count for _, count in answer.versions) == len(answer.tokens) == len(answer.logprobs)
-        assert answer.finish_reason == ("length" if len(answer.tokens) == 900 else "stop")
-    assert any({version for version, _ in answer.versions} == {1, 3} for answer in answers)
+        assert answer.finish_reason == ("length" if len(answer.tokens) == tokens else "stop")
+    assert any({version for version, _ in answer.versions} == {1, 3} for _, answer in answers)
 
 
 async def test_the_same_weights_twice_are_loaded_once(pod: Pod) -> None:
