@@ -151,9 +151,12 @@ def import_archive(node: Node, ctr: Path, archive: Path) -> None:
 
 
 def present(node: Node, ctr: Path) -> dict[str, str]:
-    """Name -> digest of every image in the node's store."""
-    lines = run([*_ctr(node, ctr), "images", "list"]).splitlines()[1:]
-    return {fields[0]: fields[2] for fields in map(str.split, lines) if len(fields) > 2}
+    """Name -> digest of every image in the node's store that a container can start from.
+
+    One whose import broke off has a name too, but not all of its layers.
+    """
+    lines = run([*_ctr(node, ctr), "images", "check"]).splitlines()[1:]
+    return {fields[0]: fields[2] for fields in map(str.split, lines) if len(fields) > 2 and fields[-1] == "true"}
 
 
 def _ctr(node: Node, ctr: Path) -> list[str]:

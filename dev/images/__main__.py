@@ -67,7 +67,13 @@ def load_into_local() -> None:
         with tempfile.TemporaryDirectory(dir=layout.folder) as folder:
             archive = Path(folder) / "image.tar"
             layout.archive(reference, archive, layout.layers(held))
-            local.load(archive)
+            try:
+                local.load(archive)
+            except ClusterError as error:
+                # containerd may drop the layers of the image that is replaced before the new one has taken them over.
+                say(f"{reference}: once more with all layers, as: {str(error)[-200:]}")
+                layout.archive(reference, archive, ())
+                local.load(archive)
         say(f"{reference}: imported in {time.monotonic() - start:.0f} s")
 
 
