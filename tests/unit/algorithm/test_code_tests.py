@@ -77,6 +77,12 @@ def test_a_problem_becomes_one_for_each_language_that_it_asks_for() -> None:
     assert python.tests == cpp.tests == problem().tests
 
 
+def test_a_translation_asks_for_the_language_in_its_own_words() -> None:
+    (cpp,) = in_languages(problem(translations={"de": "Gib es aus.", "ja": "出力せよ。"}), ["cpp"])
+    assert cpp.translations == {"de": "Gib es aus.\n\nSchreibe das Programm in C++.",
+                                "ja": "出力せよ。\n\nWrite the program in C++."}
+
+
 @pytest.mark.parametrize("only", [
     problem(language="cpp"), problem(check="def check(candidate): ...", entry_point="f", tests=[]),
     Problem(id="m", kind="maths", prompt="1+1?", answer="2")])

@@ -5,6 +5,7 @@ import pytest
 from magistral_api.problems import CodeTest, Problem
 from magistral_api.run import FormatFilter
 from magistral_workloads.algorithm.problem_format import WHY, well_formed
+from magistral_workloads.datasets.formats import FORMATS
 
 REWORD, KEEP = FormatFilter(), FormatFilter(multiple_choice="Keep")
 
@@ -94,6 +95,25 @@ def test_multiple_choice_is_reworded_from(sentence: str) -> None:
 def test_multiple_choice_that_needs_its_options_goes(problem: Problem) -> None:
     assert well_formed(problem, REWORD) == "multipleChoice"
     assert well_formed(problem, KEEP) is problem
+
+
+def test_a_reworded_problem_has_no_translation_which_would_still_ask_for_a_letter() -> None:
+    asked = maths("What is 2+2? (A) 3 (B) 4", "B").model_copy(update={"translations": {"fr": "2+2 ? (A) 3 (B) 4"}})
+    found = well_formed(asked, REWORD)
+    assert isinstance(found, Problem)
+    assert (found.answer, found.translations) == ("4", {})
+    assert well_formed(asked, KEEP) is asked
+
+
+def test_the_options_of_a_published_set_are_recognised() -> None:
+    row = FORMATS["gpqa"].row.model_validate({
+        "Record ID": "r", "Question": "How much is 2+2?", "Correct Answer": "4", "Incorrect Answer 1": "3",
+        "Incorrect Answer 2": "5", "Incorrect Answer 3": "6"})
+    published = FORMATS["gpqa"].problem(row)
+    assert isinstance(published, Problem)
+    found = well_formed(published, REWORD)
+    assert isinstance(found, Problem)
+    assert (found.prompt, found.answer) == ("How much is 2+2?", "4")
 
 
 def test_a_reworded_problem_must_be_as_well_formed_as_any_other() -> None:

@@ -43,7 +43,7 @@ def test_the_paper_s_run_is_printed_with_every_object_of_every_stage(capsys: Out
     found = list(yaml.safe_load_all(plan(capsys, *EXAMPLE)))
     assert Counter(one["kind"] for one in found) == {
         "Secret": 1, "ServiceAccount": 1, "Role": 1, "RoleBinding": 1, "Service": 5, "NetworkPolicy": 2,
-        "PodDisruptionBudget": 3, "ConfigMap": 8, "Job": 5, "Deployment": 2, "StatefulSet": 2, "Checkpoint": 2}
+        "PodDisruptionBudget": 3, "ConfigMap": 9, "Job": 6, "Deployment": 2, "StatefulSet": 2, "Checkpoint": 2}
     assert all(one["metadata"]["namespace"] == "default" for one in found)
     trainer = next(one for one in found if key_of(one) == ("StatefulSet", "magistral-small-trainer"))
     assert trainer["spec"]["replicas"] == 8

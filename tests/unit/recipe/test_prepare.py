@@ -14,6 +14,7 @@ from magistral_api.runtime import Storage
 from magistral_workloads.conductor.setting import read_problems, settings
 from magistral_workloads.conductor.verifier import UngradableError, verifier
 from magistral_workloads.contracts import RUNS_AT_ONCE
+from magistral_workloads.evaluation.answers import GradedAnswer
 from magistral_workloads.progress import UserFault
 from magistral_workloads.recipe.prepare import Prepared, make
 from magistral_workloads.storage import ObjectStore
@@ -61,20 +62,25 @@ def put(s3: ObjectStore, name: str, problems: list[Problem]) -> str:
     return s3.uri(key)
 
 
+def graded(problem: Problem, run: int, answer: str, right: str | None, suite: str = "prompts") -> bytes:
+    return GradedAnswer(
+        model="base", suite=suite, problem_id=problem.id, kind="maths", run=run, passed=answer == right, answer=answer,
+        tokens=9, truncated=False, prompt=problem.prompt, completion="").model_dump_json(by_alias=True).encode() + b"\n"
+
+
 def put_answers(s3: ObjectStore) -> str:
-    """As an evaluation leaves them, with more fields than are looked at."""
-    for part, name in enumerate(ANSWERS):
-        own = next(problem.answer for problem in MATHS if problem.id == name)
-        passed = {"choice": "5"}.get(name, own)
-        s3.put(f"graded/{part:06d}.jsonl", b"".join(json.dumps({
-            "problemId": name, "run": run, "passed": answer == passed, "answer": answer, "tokens": 9,
-        }).encode() + b"\n" for run, answer in enumerate(ANSWERS[name])))
+    """As an evaluation leaves them, a part a problem."""
+    for part, (name, answers) in enumerate(ANSWERS.items()):
+        problem = next(problem for problem in MATHS if problem.id == name)
+        right = {"choice": "5"}.get(name, problem.answer)
+        s3.put(f"graded/base/prompts/{part:06d}.jsonl",
+               b"".join(graded(problem, run, answer, right) for run, answer in enumerate(answers)))
     return s3.uri("graded")
 
 
 async def prepared(s3: ObjectStore, storage: Storage, scratch: Path, *prompts: dict[str, Any],
-                   standin: VerifierStandIn | None = None) -> Prepared:
-    config = stage_config("prepare", storage, spec={"rl": {"prompts": list(prompts)}})
+                   standin: VerifierStandIn | None = None, **fields: Any) -> Prepared:
+    config = stage_config("prepare", storage, spec={"rl": {"prompts": list(prompts)}}, **fields)
     async with at(standin or VerifierStandIn(prints=prints)) as url, verifier(HEADERS, url) as grader:
         return await make(config, s3, scratch, grader, lambda done, of: None)
 
@@ -91,9 +97,9 @@ def funnel(s3: ObjectStore, source: int = 0) -> dict[str, int]:
 
 async def test_maths_problems_are_filtered_by_format_and_difficulty_and_the_report_says_why(
         s3: ObjectStore, s3_storage: Storage, tmp_path: Path) -> None:
-    uri, graded = put(s3, "maths", MATHS), put_answers(s3)
+    uri, answers = put(s3, "maths", MATHS), put_answers(s3)
     made = await prepared(s3, s3_storage, tmp_path, {
-        "uri": uri, "formatFilter": {}, "difficulty": {"gradedBy": {"uri": graded}}})
+        "uri": uri, "formatFilter": {}, "difficulty": {"gradedBy": {"uri": answers}}})
     good, choice = written(s3)
     assert good == MATHS[0]
     assert (choice.id, choice.prompt, choice.answer) == ("choice", "What is 2+3?", "5")
@@ -137,6 +143,19 @@ async def test_a_file_that_asks_for_nothing_is_copied_and_the_order_of_files_sta
     await prepared(s3, s3_storage, tmp_path, {"uri": put(s3, "plain", plain)},
                    {"uri": put(s3, "maths", MATHS[:1]), "formatFilter": {}})
     assert written(s3) == [*plain, MATHS[0]]
+
+
+async def test_rows_of_a_published_set_that_are_no_problem_are_counted_with_the_reason(
+        s3: ObjectStore, s3_storage: Storage, tmp_path: Path) -> None:
+    rows = [{"id": str(number), "question": "What is 2+2?", "answer": "4", "image": image, "answer_type": "exactMatch"}
+            for number, image in enumerate(("", "data:image/png;base64,AA"))]
+    s3.put("hle.jsonl", b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+    await prepared(s3, s3_storage, tmp_path, {"uri": s3.uri("hle.jsonl"), "format": "hle", "formatFilter": {}})
+    assert len(written(s3)) == 1
+    assert funnel(s3) == {"format": 1}
+    (source,) = json.loads(s3.get(preparation_report_key(UID)))["sources"]
+    assert (source["read"], source["problems"]) == (2, 1)
+    assert "image" in source["funnel"][0]["why"]
 
 
 async def test_the_conductor_reads_the_prepared_prompts_and_not_the_originals(
@@ -196,16 +215,38 @@ async def test_an_id_that_two_files_share_is_named_with_the_second(
     assert f"{second}: found id 'good' twice" in fault.value.message
 
 
-async def test_answers_that_are_not_there_or_unreadable_are_named(
+async def test_answers_of_a_run_that_the_spec_names_are_read_where_the_operator_says(
         s3: ObjectStore, s3_storage: Storage, tmp_path: Path) -> None:
-    prompts = {"uri": put(s3, "maths", MATHS), "difficulty": {"gradedBy": {"uri": s3.uri("graded")}}}
-    with pytest.raises(UserFault, match="AnswersNotFound"):
-        await prepared(s3, s3_storage, tmp_path, prompts)
-    s3.put("graded/000001.jsonl", b'{"problemId": "good", "run": 0}\n')
+    prompts = {"uri": put(s3, "maths", MATHS[:3]), "difficulty": {"gradedBy": {"runRef": {"name": "grader"}}}}
+    await prepared(s3, s3_storage, tmp_path, prompts, run_outputs={"grader": put_answers(s3)})
+    assert [problem.id for problem in written(s3)] == ["good", "choice"]
     with pytest.raises(UserFault) as fault:
         await prepared(s3, s3_storage, tmp_path, prompts)
+    assert fault.value.reason == "NoAnswers"
+    assert "spec.rl.prompts[0].difficulty.gradedBy.runRef: found no MagistralRun 'grader' any more" in fault.value.message
+
+
+async def test_answers_are_a_problem_s_by_its_text_before_or_after_it_was_reworded_and_not_by_its_name(
+        s3: ObjectStore, s3_storage: Storage, tmp_path: Path) -> None:
+    good, choice, *_ = MATHS
+    reworded = choice.model_copy(update={"prompt": "What is 2+3?"})
+    other = good.model_copy(update={"prompt": "What is 5+5?"})
+    s3.put("graded/base/prompts/000000.jsonl", b"".join([
+        graded(reworded, 0, "5", "5"), graded(reworded, 1, "6", "5"),
+        *(graded(other, run, "4", "4", suite="another") for run in range(4))]))
+    await prepared(s3, s3_storage, tmp_path, {"uri": put(s3, "maths", [good, choice]), "formatFilter": {},
+                                              "difficulty": {"gradedBy": {"uri": s3.uri("graded")}}})
+    assert [problem.id for problem in written(s3)] == ["choice"]
+    assert funnel(s3) == {"difficulty.gradedBy": 1}
+
+
+async def test_an_answer_that_cannot_be_read_is_named(s3: ObjectStore, s3_storage: Storage, tmp_path: Path) -> None:
+    s3.put("graded/000001.jsonl", b'{"problemId": "good", "run": 0}\n')
+    with pytest.raises(UserFault) as fault:
+        await prepared(s3, s3_storage, tmp_path, {"uri": put(s3, "maths", MATHS),
+                                                  "difficulty": {"gradedBy": {"uri": s3.uri("graded")}}})
     assert fault.value.reason == "AnswersInvalid"
-    assert f"{s3.uri('graded/000001.jsonl')} line 1: field passed" in fault.value.message
+    assert f"{s3.uri('graded/000001.jsonl')} line 1: field model" in fault.value.message
 
 
 async def test_a_problem_whose_solutions_no_verifier_takes_is_named(

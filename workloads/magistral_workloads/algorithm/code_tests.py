@@ -13,7 +13,12 @@ Output = str | None
 
 Shortage = Literal["minSolutions", "minTests"]
 
-_ASKED: dict[Language, str] = {"python": "Write the program in Python.", "cpp": "Write the program in C++."}
+_NAMES: dict[Language, str] = {"python": "Python", "cpp": "C++"}
+_ASKED = {
+    "en": "Write the program in {}.", "fr": "Écris le programme en {}.", "es": "Escribe el programa en {}.",
+    "it": "Scrivi il programma in {}.", "de": "Schreibe das Programm in {}.", "zh": "请用 {} 编写程序。",
+    "ru": "Напиши программу на {}."}
+"""By ISO 639 code, those of section 3. A prompt in another language is asked in English."""
 
 
 class Cleaned(ApiModel):
@@ -85,6 +90,11 @@ def in_languages(problem: Problem, languages: Sequence[Language]) -> list[Proble
     """One problem a language, with its name in the text and in the id; the problem as it is where it allows only one."""
     if not has_tests(problem) or problem.language is not None:
         return [problem]
-    return [problem.model_copy(update={"id": f"{problem.id}/{language}", "language": language,
-                                       "prompt": f"{problem.prompt.rstrip()}\n\n{_ASKED[language]}"})
-            for language in languages]
+    return [problem.model_copy(update={
+        "id": f"{problem.id}/{language}", "language": language, "prompt": _asked(problem.prompt, "en", language),
+        "translations": {code: _asked(text, code, language) for code, text in problem.translations.items()}})
+        for language in languages]
+
+
+def _asked(prompt: str, code: str, language: Language) -> str:
+    return f"{prompt.rstrip()}\n\n{_ASKED.get(code, _ASKED['en']).format(_NAMES[language])}"

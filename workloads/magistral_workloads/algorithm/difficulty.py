@@ -5,11 +5,14 @@ the answers of a model that was trained on what the first one left.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from magistral_api.run import Difficulty
 from magistral_workloads.algorithm.curation import Step
+
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(slots=True)
@@ -31,9 +34,9 @@ class Tally:
         return max(self.wrong.values(), default=0) / self.answers
 
 
-def tallied(answers: Iterable[tuple[str, bool, str | None]]) -> dict[str, Tally]:
+def tallied(answers: Iterable[tuple[K, bool, str | None]]) -> dict[K, Tally]:
     """By problem, from (problem, whether it passed, final answer in one spelling or None)."""
-    found: dict[str, Tally] = defaultdict(Tally)
+    found: dict[K, Tally] = defaultdict(Tally)
     for problem, passed, answer in answers:
         tally = found[problem]
         tally.answers += 1

@@ -166,4 +166,5 @@ def _reworded(problem: Problem, question: str, right: str) -> Problem | None:
     """The question alone, with the right option's text as the answer."""
     if not question or _AMONG.search(question) or _ABOUT_OPTIONS.search(right):
         return None
-    return problem.model_copy(update={"prompt": question, "answer": right})
+    # Translations still have the options, and their answer would be a letter.
+    return problem.model_copy(update={"prompt": question, "answer": right, "translations": {}})

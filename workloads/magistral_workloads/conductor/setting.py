@@ -1,6 +1,6 @@
 """What the stage is asked to do, checked before anything starts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from magistral_api.config import StageConfig
 from magistral_api.problems import Problem
@@ -31,21 +31,22 @@ def read_problems(config: StageConfig, store: ObjectStore, rl: RL) -> list[Probl
     """
     sources = [Prompts(uri=config.prompts_uri)] if config.prompts_uri else rl.prompts
     known: set[str] = set()
-    problems = [problem for source in sources for problem in problems_of(source, store, known)]
+    problems = [problem for source in sources for problem in each_once(
+        Problems(store, source.uri, source.format, "Prompts"), source.uri, known)]
     if not problems:
         raise UserFault("NoPrompts", f"MagistralRun/{config.run_name} spec.rl.prompts: found no problem in "
                         f"{', '.join(source.uri for source in sources)}; expected at least one line")
     return problems
 
 
-def problems_of(source: Prompts, store: ObjectStore, known: set[str]) -> Iterator[Problem]:
-    """One file's problems. `known`: ids of those read so far, to which theirs are added.
+def each_once(problems: Iterable[Problem], uri: str, known: set[str]) -> Iterator[Problem]:
+    """The problems of the file at `uri`. `known`: ids of those read so far, to which theirs are added.
 
-    Raises UserFault (PromptsNotFound, PromptsInvalid).
+    Raises UserFault (PromptsInvalid).
     """
-    for problem in Problems(store, source.uri, source.format, "Prompts"):
+    for problem in problems:
         if problem.id in known:
-            raise UserFault("PromptsInvalid", f"{source.uri}: found id {problem.id!r} twice; expected each once in "
+            raise UserFault("PromptsInvalid", f"{uri}: found id {problem.id!r} twice; expected each once in "
                             "all files of spec.rl.prompts. Rename one")
         known.add(problem.id)
         yield problem

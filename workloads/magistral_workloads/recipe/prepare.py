@@ -15,20 +15,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
-from magistral_api.base import ApiModel
 from magistral_api.config import SCRATCH_PATH, TOKEN_PATH, StageConfig
 from magistral_api.names import preparation_report_key, prompts_key
 from magistral_api.problems import Problem
 from magistral_api.progress import OUTPUT_PROMPTS_URI
-from magistral_api.run import Difficulty, Prompts
+from magistral_api.run import GradedBy, Prompts
 from magistral_workloads.algorithm.code_tests import in_languages
 from magistral_workloads.algorithm.curation import Step
+from magistral_workloads.algorithm.decontamination import prompt_key
 from magistral_workloads.algorithm.difficulty import Tally, by_difficulty, tallied
 from magistral_workloads.algorithm.problem_format import WHY, well_formed
 from magistral_workloads.conductor.faults import run_to_end
-from magistral_workloads.conductor.setting import problems_of, settings
+from magistral_workloads.conductor.setting import each_once, settings
 from magistral_workloads.conductor.verifier import Verifier, verifier
-from magistral_workloads.datasets.reader import parsed
+from magistral_workloads.datasets.reader import Problems
+from magistral_workloads.evaluation.answers import read_answers
 from magistral_workloads.progress import Reporter, UserFault, run_stage
 from magistral_workloads.recipe.solutions import Judge, line_of, untouched
 from magistral_workloads.routes import bearer
@@ -38,20 +39,9 @@ PROBLEMS_AT_ONCE: Final = 64
 """Problems whose solutions run at a time, and whose results are kept together."""
 
 
-class GradedAnswer(ApiModel):
-    """A line of an evaluation's answers. Other fields that it has are not looked at."""
-
-    model_config = ApiModel.model_config | {"extra": "ignore"}
-
-    problem_id: str
-    run: int
-    passed: bool
-    answer: str | None = None
-
-
 @dataclass
 class Source:
-    """One file of prompts on its way. `ids`: of the problems that are left; their lines are in `file`."""
+    """One file of prompts on its way. `ids`: of the problems that are left; their lines are in `file`. `read`: rows."""
 
     prompts: Prompts
     file: Path
@@ -106,8 +96,8 @@ async def make(config: StageConfig, store: ObjectStore, scratch: Path, grader: V
     Raises UserFault (NoPrompts, <input>NotFound, <input>Invalid) and StorageError, and as the grader does.
     """
     known: set[str] = set()
-    sources = [await asyncio.to_thread(select, config, prompts, store, scratch / f"{number}.jsonl", known)
-               for number, prompts in enumerate(settings(config).prompts)]
+    sources = [await asyncio.to_thread(select, config, number, store, scratch / f"{number}.jsonl", known)
+               for number in range(len(settings(config).prompts))]
     judge = Judge(store, config.run_uid, grader)
     total, done = sum(len(source.ids) for source in sources), 0
     with (scratch / "prompts.jsonl").open("wb") as file:
@@ -126,40 +116,50 @@ async def make(config: StageConfig, store: ObjectStore, scratch: Path, grader: V
     return made
 
 
-def select(config: StageConfig, prompts: Prompts, store: ObjectStore, file: Path, known: set[str]) -> Source:
+def select(config: StageConfig, number: int, store: ObjectStore, file: Path, known: set[str]) -> Source:
     """Read one file of prompts and apply what needs no program to run: format and difficulty."""
-    ids: list[str] = []
+    prompts = settings(config).prompts[number]
+    texts: dict[str, tuple[bytes, bytes]] = {}
     faults: Counter[str] = Counter()
+    rows = Problems(store, prompts.uri, prompts.format, "Prompts")
     with file.open("wb") as lines:
-        for problem in problems_of(prompts, store, known):
+        for problem in each_once(rows, prompts.uri, known):
             found = problem if prompts.format_filter is None else well_formed(problem, prompts.format_filter)
             if isinstance(found, str):
                 faults[found] += 1
             else:
-                ids.append(found.id)
+                texts[found.id] = prompt_key(problem.prompt), prompt_key(found.prompt)
                 lines.write(line_of(found))
-    read = len(ids) + faults.total()
-    funnel = steps("formatFilter", read, [(fault, faults[fault], why) for fault, why in WHY.items()]
-                   ) if prompts.format_filter else []
+    ids, problems = list(texts), len(texts) + faults.total()
+    funnel = [Step("format", problems, rows.left_out.total(), rows.describe())] if rows.left_out else []
+    if prompts.format_filter:
+        funnel += steps("formatFilter", problems, [(fault, faults[fault], why) for fault, why in WHY.items()])
     if prompts.difficulty:
-        ids, rules = by_difficulty(ids, tallies(config, prompts.difficulty, store), prompts.difficulty)
+        by_text = tallies(store, answers_at(config, number, prompts.difficulty.graded_by))
+        # The set may have been graded before or after its multiple choice was reworded.
+        graded = {name: by_text[text] for name, both in texts.items() for text in both if text in by_text}
+        ids, rules = by_difficulty(ids, graded, prompts.difficulty)
         funnel += rules
-    return Source(prompts, file, ids, read, funnel)
+    return Source(prompts, file, ids, problems + rows.left_out.total(), funnel)
 
 
-def tallies(config: StageConfig, difficulty: Difficulty, store: ObjectStore) -> dict[str, Tally]:
-    """The graded answers that the difficulty is told by. Raises UserFault (AnswersNotFound, AnswersInvalid)."""
-    field, uri = f"MagistralRun/{config.run_name} spec.rl.prompts difficulty.gradedBy", config.prefix_of(difficulty.graded_by)
+def answers_at(config: StageConfig, number: int, graded_by: GradedBy) -> str:
+    """The prefix of the graded answers. Raises UserFault (NoAnswers) when a run that was there is gone."""
+    uri = config.prefix_of(graded_by)
     if uri is None:
-        raise UserFault("AnswersNotFound", f"{field}.runRef: found no such run any more; expected the graded answers that it "
-                        "left. Name their prefix with uri")
-    at, prefix = store.locate(uri)
-    keys = [info.key for info in at.list(f"{prefix}/") if info.key.endswith(".jsonl")]
-    if not keys:
-        raise UserFault("AnswersNotFound", f"{field}: found no *.jsonl under {uri}; expected the "
-                        "graded answers of an Evaluate run. Name their prefix")
-    rows = itertools.chain.from_iterable(parsed(at, key, GradedAnswer, "Answers") for key in keys)
-    return tallied((row.problem_id, row.passed, row.answer) for row in rows)
+        run = graded_by.run_ref.name if graded_by.run_ref else None
+        raise UserFault("NoAnswers", f"MagistralRun/{config.run_name} spec.rl.prompts[{number}].difficulty.gradedBy.runRef: "
+                        f"found no MagistralRun {run!r} any more; expected it to be kept until its answers have been read. "
+                        "Name them by uri")
+    return uri
+
+
+def tallies(store: ObjectStore, uri: str) -> dict[bytes, Tally]:
+    """The graded answers below a prefix, by the key of the problem's text: names are only unique within a suite.
+
+    Raises UserFault (AnswersInvalid).
+    """
+    return tallied((prompt_key(answer.prompt), answer.passed, answer.answer) for answer in read_answers(store, uri))
 
 
 async def finished(source: Source, judge: Judge) -> AsyncIterator[list[Problem]]:
