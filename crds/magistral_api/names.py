@@ -89,6 +89,11 @@ def ledger_key(uid: str, step: int) -> str:
     return f"{ledger_prefix(uid)}/{step:06d}.jsonl"
 
 
+def number_of(key: str) -> int:
+    """The number that an object is named by: the step of a ledger file, its summary or metrics, a part of answers."""
+    return int(key.rpartition("/")[2].partition(".")[0])
+
+
 def prompts_key(uid: str) -> str:
     """The prepared prompts of RL. JSONL of Problem."""
     return f"{run_prefix(uid)}/prepare/prompts.jsonl"

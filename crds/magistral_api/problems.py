@@ -10,6 +10,7 @@ from magistral_api.compact import LogProbs, TokenIds
 Outcome = Literal["pass", "fail", "infrastructure_error"]
 """The three-valued verdict. The third never becomes a reward."""
 
+Kind = Literal["maths", "code"]
 Language = Literal["python", "cpp"]
 """A programming language that the verifier runs: Python, or C++20."""
 DataFormat = Literal["problems", "aime24", "aime25", "math500", "gpqa", "livecodebench", "hle", "humaneval", "openthoughts",
@@ -41,7 +42,7 @@ class Problem(ApiModel):
     """
 
     id: str = Field(min_length=1, max_length=256)
-    kind: Literal["maths", "code"]
+    kind: Kind
     prompt: str
     translations: dict[str, str] = Field(
         default_factory=dict, description="The prompt in other languages, by ISO 639 code (section 3: fr es it de zh ru)")

@@ -36,26 +36,31 @@ class StoreAccess:
 
 
 def everything(cluster: Cluster, say: Callable[[str], None]) -> None:
-    """Cluster, images, data, an empty namespace, store, operator, runtime: all before the first run."""
-    say("cluster")
-    _module("dev.cluster", "up")
-    say("images")
-    _module("dev.images", "build", "--load")
-    say("demo data: a tiny base model, tasks, HumanEval problems, SmolLM2-135M")
-    _module("dev.demo.data", "make")
-    say(f"namespace {NAMESPACE} and object store")
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=120s", timeout=140)
-    namespace(cluster)
-    store(cluster)
-    with store_access(cluster) as access:
-        upload(access)
-    say("helm install of the operator")
-    operator(cluster)
+    """`base`, the operator's newest image, and the runtime: all before the first run."""
+    base(cluster, say)
     restart_operator(cluster)
     runtime(cluster)
 
 
-def _module(*arguments: str) -> None:
+def base(cluster: Cluster, say: Callable[[str], None], name: str = NAMESPACE) -> None:
+    """Cluster, images, data, an empty namespace, store, operator."""
+    say("cluster")
+    module("dev.cluster", "up")
+    say("images")
+    module("dev.images", "build", "--load")
+    say("demo data: a tiny base model, tasks, HumanEval problems, SmolLM2-135M")
+    module("dev.demo.data", "make")
+    say(f"namespace {name} and object store")
+    cluster.kubectl("delete", "namespace", name, "--ignore-not-found", "--timeout=120s", timeout=140)
+    namespace(cluster, name)
+    store(cluster, name)
+    with store_access(cluster, name) as access:
+        upload(access)
+    say("helm install of the operator")
+    operator(cluster)
+
+
+def module(*arguments: str) -> None:
     """Run one of our own modules, its output in plain sight."""
     subprocess.run([sys.executable, "-m", *arguments], check=True, cwd=ROOT)
 

@@ -2,8 +2,6 @@
 
 import json
 import secrets
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -14,7 +12,7 @@ from minio.minioadmin import MinioAdmin
 
 from dev.cluster import local, ways
 from dev.demo import install
-from dev.kubectl import ROOT, Cluster
+from dev.kubectl import Cluster
 from magistral_workloads.storage import ObjectStore
 
 NAMESPACE = "magistral-test"
@@ -24,10 +22,6 @@ HOSTNAME = "kubernetes.io/hostname"
 SPREAD = {"topologySpreadConstraints": [
     # A node that is lost or drained is none over which pods could be spread.
     {"topologyKey": HOSTNAME, "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule", "nodeTaintsPolicy": "Honor"}]}
-
-
-def module(*arguments: str, environment: dict[str, str] | None = None) -> None:
-    subprocess.run([sys.executable, "-m", *arguments], check=True, cwd=ROOT, env=environment)
 
 
 def runtime(name: str = RUNTIME, **storage: object) -> dict[str, object]:
@@ -72,24 +66,17 @@ def user_without_rights(cluster: Cluster, access: install.StoreAccess) -> None:
 def cluster() -> Iterator[Cluster]:
     """The operator installed with helm, in a namespace that admits only restricted pods."""
     ours = not local.is_ours()
-    module("dev.cluster", "up")
+    cluster = Cluster()
     try:
-        module("dev.images", "build", "--load")
-        module("dev.demo.data", "make")
-        cluster = Cluster()
-        cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=120s", timeout=140)
-        install.namespace(cluster, NAMESPACE)
-        install.store(cluster, NAMESPACE)
+        install.base(cluster, print, NAMESPACE)
         with install.store_access(cluster, NAMESPACE) as access:
-            install.upload(access)
             user_without_rights(cluster, access)
-        install.operator(cluster)
         cluster.apply(json.dumps(runtime()), NAMESPACE)
         yield cluster
         cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=120s", timeout=140)
     finally:
         if ours:
-            module("dev.cluster", "down")
+            install.module("dev.cluster", "down")
 
 
 @pytest.fixture
@@ -97,9 +84,9 @@ def second_node(cluster: Cluster) -> Iterator[str]:
     """A node beside the first one, gone and forgotten afterwards."""
     if ways.recorded() is not ways.Way.LOCAL:
         pytest.skip("only the local cluster has a second node that may be lost")
-    module("dev.cluster", "up", "--nodes", "2")
+    install.module("dev.cluster", "up", "--nodes", "2")
     try:
         yield SECOND_NODE
     finally:
-        module("dev.cluster", "lose-node", SECOND_NODE)
+        install.module("dev.cluster", "lose-node", SECOND_NODE)
         cluster.kubectl("delete", "node", SECOND_NODE, "--ignore-not-found", "--timeout=30s")

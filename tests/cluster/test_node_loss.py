@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from dev.demo import install
 from dev.kubectl import Cluster
 from magistral_api import names
-from tests.cluster.conftest import HOSTNAME, NAMESPACE, SPREAD, module, placed
+from tests.cluster.conftest import HOSTNAME, NAMESPACE, SPREAD, placed
 from tests.cluster.teacher import apply_teacher, delete, progress, recorded, step, until_done, wait_until
 
 STEPS = 8
@@ -31,7 +32,7 @@ def test_a_trainer_of_a_lost_node_is_replaced_on_another_and_the_run_ends_ready(
     assert before.keys() == {"node-0", second_node}
 
     lost = datetime.now(UTC)
-    module("dev.cluster", "lose-node", second_node)
+    install.module("dev.cluster", "lose-node", second_node)
     known, new = {old["uid"] for old in before.values()}, list[dict[str, Any]]()
 
     def replaced(_: dict[str, Any]) -> bool:

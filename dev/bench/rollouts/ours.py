@@ -12,9 +12,8 @@ from dev.bench.rollouts.workload import Workload
 from dev.cluster.minio import minio
 from dev.cluster.progress import step
 from dev.roles.run import Bucket, put_inputs, running
-from magistral_api.names import ledger_key, metrics_prefix
+from magistral_api.names import ledger_key, metrics_prefix, number_of
 from magistral_api.problems import RolloutRecord
-from magistral_workloads.conductor.ledger import step_of
 from magistral_workloads.storage import ObjectStore
 from magistral_workloads.training.curve import curve
 
@@ -54,7 +53,7 @@ def train(name: str, workload: Workload, folder: Path, model: Path, fields: dict
 
 
 def _read(name: str, workload: Workload, store: ObjectStore) -> Run:
-    ended = {step_of(found.key): found.modified.timestamp() for found in store.list(f"{metrics_prefix(UID, 'rl')}/")}
+    ended = {number_of(found.key): found.modified.timestamp() for found in store.list(f"{metrics_prefix(UID, 'rl')}/")}
     steps = range(1, workload.steps + 1)
     batches = [[RolloutRecord.model_validate_json(line) for line in store.get(ledger_key(UID, number)).splitlines()]
                for number in steps]

@@ -7,7 +7,7 @@ kilobytes; one that is missing is made from the file again.
 from collections.abc import Iterable, Sequence
 
 from magistral_api.base import ApiModel
-from magistral_api.names import ledger_key, ledger_prefix, run_prefix
+from magistral_api.names import ledger_key, ledger_prefix, number_of, run_prefix
 from magistral_api.problems import RolloutRecord
 from magistral_workloads.conductor.batches import Batch
 from magistral_workloads.storage import ObjectStore
@@ -57,12 +57,12 @@ class Ledger:
 
     def summaries(self) -> list[StepSummary]:
         """Of steps 1, 2, …, in order. Raises LedgerError when one is missing between others."""
-        steps = sorted(step_of(found.key) for found in self._store.list(f"{ledger_prefix(self._uid)}/")
+        steps = sorted(number_of(found.key) for found in self._store.list(f"{ledger_prefix(self._uid)}/")
                        if found.key.endswith(".jsonl"))
         if steps != list(range(1, len(steps) + 1)):
             raise LedgerError(f"{self._store.uri(ledger_prefix(self._uid))}: found steps {_short(steps)}; expected 1 "
                               f"to {len(steps)}. Restore the missing file, or start the run under another name")
-        known = {step_of(found.key): found.key for found in self._store.list(f"{self._summaries}/")}
+        known = {number_of(found.key): found.key for found in self._store.list(f"{self._summaries}/")}
         return [StepSummary.model_validate_json(self._store.get(known[step])) if step in known
                 else self._summarise(self._batch(step)) for step in steps]
 
@@ -100,11 +100,6 @@ def unused(used: Iterable[int]) -> tuple[list[int], int]:
     taken = set(used)
     beyond = max(taken, default=-1) + 1
     return [group for group in range(beyond) if group not in taken], beyond
-
-
-def step_of(key: str) -> int:
-    """The step in a key of the ledger or of the summaries."""
-    return int(key.rpartition("/")[2].partition(".")[0])
 
 
 def _mean(values: Sequence[float]) -> float:

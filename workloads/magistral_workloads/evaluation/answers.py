@@ -7,13 +7,14 @@ another one, are never taken for an answer to this question.
 import hashlib
 from collections.abc import Iterator, Sequence
 from threading import Lock
-from typing import Final, Literal
+from typing import Final
 
 from pydantic import Field
 
 from magistral_api.base import ApiModel
 from magistral_api.config import ModelAt
-from magistral_api.problems import Problem
+from magistral_api.names import number_of
+from magistral_api.problems import Kind, Problem
 from magistral_api.suites import Suite
 from magistral_workloads.datasets.reader import parsed
 from magistral_workloads.storage import ObjectStore
@@ -33,7 +34,7 @@ class GradedAnswer(ApiModel):
     model: str = Field(description="Column of the model")
     suite: str
     problem_id: str
-    kind: Literal["maths", "code"]
+    kind: Kind
     run: int = Field(description="Which of the answers to this problem, 0 to runs - 1")
     passed: bool
     answer: str | None = Field(description="The extracted final answer of maths, None when there was none")
@@ -76,7 +77,7 @@ class AnswerWriter:
             self._store.delete_prefix(self._prefix)
             self._store.put(f"{self._prefix}/{ABOUT}", about.model_dump_json(by_alias=True).encode())
         keys = _parts(self._store, self._prefix)
-        self._part = _number(keys[-1]) + 1 if keys else 0
+        self._part = number_of(keys[-1]) + 1 if keys else 0
         return _read(self._store, keys)
 
     def add(self, answer: GradedAnswer) -> None:
@@ -122,7 +123,3 @@ def _parts(at: ObjectStore, prefix: str) -> list[str]:
 def _read(at: ObjectStore, keys: Sequence[str]) -> Iterator[GradedAnswer]:
     for key in keys:
         yield from parsed(at, key, GradedAnswer, "Answers")
-
-
-def _number(key: str) -> int:
-    return int(key.rpartition("/")[2].partition(".")[0])

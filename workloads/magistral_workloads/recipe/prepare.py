@@ -19,7 +19,7 @@ from magistral_api.config import SCRATCH_PATH, TOKEN_PATH, StageConfig
 from magistral_api.names import preparation_report_key, prompts_key
 from magistral_api.problems import Problem
 from magistral_api.progress import OUTPUT_PROMPTS_URI
-from magistral_api.run import GradedBy, Prompts
+from magistral_api.run import Prompts
 from magistral_workloads.algorithm.code_tests import in_languages
 from magistral_workloads.algorithm.curation import Step
 from magistral_workloads.algorithm.decontamination import prompt_key
@@ -31,6 +31,7 @@ from magistral_workloads.conductor.verifier import Verifier, verifier
 from magistral_workloads.datasets.reader import Problems
 from magistral_workloads.evaluation.answers import read_answers
 from magistral_workloads.progress import Reporter, UserFault, run_stage
+from magistral_workloads.recipe.named_runs import prefix_of
 from magistral_workloads.recipe.solutions import Judge, line_of, untouched
 from magistral_workloads.routes import bearer
 from magistral_workloads.storage import ObjectStore
@@ -61,6 +62,10 @@ class Prepared:
     sources: list[Source]
 
     @property
+    def read(self) -> int:
+        return sum(source.read for source in self.sources)
+
+    @property
     def problems(self) -> int:
         return sum(source.written for source in self.sources)
 
@@ -84,9 +89,9 @@ async def prepare(config: StageConfig, reporter: Reporter) -> None:
             made = await make(config, ObjectStore.of(config), Path(scratch), grader, tell)
     reporter.update(
         outputs={OUTPUT_PROMPTS_URI: made.uri},
-        metrics={"problems": float(made.problems), "problemsRead": float(sum(source.read for source in made.sources)),
+        metrics={"problems": float(made.problems), "problemsRead": float(made.read),
                  "testsCorrected": float(made.tests["corrected"]), "testsDropped": float(made.tests["dropped"])},
-        message=f"{made.problems} problems of {sum(source.read for source in made.sources)}")
+        message=f"{made.problems} problems of {made.read}")
 
 
 async def make(config: StageConfig, store: ObjectStore, scratch: Path, grader: Verifier,
@@ -135,23 +140,13 @@ def select(config: StageConfig, number: int, store: ObjectStore, file: Path, kno
     if prompts.format_filter:
         funnel += steps("formatFilter", problems, [(fault, faults[fault], why) for fault, why in WHY.items()])
     if prompts.difficulty:
-        by_text = tallies(store, answers_at(config, number, prompts.difficulty.graded_by))
+        by_text = tallies(store, prefix_of(
+            config, prompts.difficulty.graded_by, f"spec.rl.prompts[{number}].difficulty.gradedBy", "NoAnswers"))
         # The set may have been graded before or after its multiple choice was reworded.
         graded = {name: by_text[text] for name, both in texts.items() for text in both if text in by_text}
         ids, rules = by_difficulty(ids, graded, prompts.difficulty)
         funnel += rules
     return Source(prompts, file, ids, problems + rows.left_out.total(), funnel)
-
-
-def answers_at(config: StageConfig, number: int, graded_by: GradedBy) -> str:
-    """The prefix of the graded answers. Raises UserFault (NoAnswers) when a run that was there is gone."""
-    uri = config.prefix_of(graded_by)
-    if uri is None:
-        run = graded_by.run_ref.name if graded_by.run_ref else None
-        raise UserFault("NoAnswers", f"MagistralRun/{config.run_name} spec.rl.prompts[{number}].difficulty.gradedBy.runRef: "
-                        f"found no MagistralRun {run!r} any more; expected it to be kept until its answers have been read. "
-                        "Name them by uri")
-    return uri
 
 
 def tallies(store: ObjectStore, uri: str) -> dict[bytes, Tally]:

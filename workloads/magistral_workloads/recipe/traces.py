@@ -6,23 +6,22 @@ texts of correct completions in a spool file on scratch.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Literal, get_args
+from typing import BinaryIO, get_args
 
 from magistral_api.config import StageConfig
-from magistral_api.problems import RolloutRecord, SftRow
-from magistral_api.run import Curation
+from magistral_api.problems import Kind, RolloutRecord, SftRow
+from magistral_api.run import Curation, RunOutput
 from magistral_workloads.algorithm.curation import Trace
 from magistral_workloads.algorithm.decontamination import EvaluationPrompts, prompt_key
 from magistral_workloads.datasets.reader import parsed
 from magistral_workloads.evaluation.answers import GradedAnswer
-from magistral_workloads.progress import UserFault
+from magistral_workloads.recipe.named_runs import prefix_of
 from magistral_workloads.rewards.format import parse
 from magistral_workloads.storage import ObjectStore
 
 TEACHER = "teacher"
 """Source of the traces that come from the teacher's RL run."""
 
-Kind = Literal["maths", "code"]
 Tell = Callable[[int, int, int], None]
 """Files read, of how many, completions so far."""
 
@@ -58,16 +57,9 @@ class Source:
 
 def sources(config: StageConfig, rules: Curation) -> list[Source]:
     """In the order of the spec. Raises UserFault (NoTeacher) when a run that was there is gone."""
-    outputs = [(TEACHER, rules.teacher)] if rules.teacher else []
-    found = []
-    for name, output in [*outputs, *((f"generations[{index}]", one) for index, one in enumerate(rules.generations))]:
-        uri = config.prefix_of(output)
-        if uri is None:
-            run = output.run_ref.name if output.run_ref else None
-            raise UserFault("NoTeacher", f"MagistralRun/{config.run_name} spec.curation.{name}.runRef: found no MagistralRun "
-                            f"{run!r} any more; expected it to be kept until curation has read it. Name what it left by uri")
-        found.append(Source(name, uri))
-    return found
+    outputs: list[tuple[str, RunOutput]] = [(TEACHER, rules.teacher)] if rules.teacher else []
+    outputs += [(f"generations[{index}]", one) for index, one in enumerate(rules.generations)]
+    return [Source(name, prefix_of(config, output, f"spec.curation.{name}", "NoTeacher")) for name, output in outputs]
 
 
 @dataclass(frozen=True)

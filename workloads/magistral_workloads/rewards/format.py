@@ -2,7 +2,8 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+
+from magistral_api.problems import Kind
 
 OPEN, CLOSE = "<think>", "</think>"
 _OPENING = re.compile(r"^```[ \t]*([A-Za-z][A-Za-z0-9+#_.-]*+)[^\n]*\n", re.MULTILINE)
@@ -30,7 +31,7 @@ class Response:
     block: Block | None = None
 
 
-def parse(completion: str, kind: Literal["maths", "code"]) -> Response | str:
+def parse(completion: str, kind: Kind) -> Response | str:
     """The parts of a well-formed response, or the reason why it is none.
 
     Starts with `<think>`; exactly one `<think>` and one `</think>`; then, for maths, a `\\boxed{}` that is
@@ -53,7 +54,7 @@ def parse(completion: str, kind: Literal["maths", "code"]) -> Response | str:
     return Response(thoughts, answer, block=Block(opening[1].lower(), answer[opening.end() : closing.start()]))
 
 
-def find(completion: str, kind: Literal["maths", "code"]) -> Response | str:
+def find(completion: str, kind: Kind) -> Response | str:
     """The answer of a completion in any form: evaluation also grades models that were not trained on ours.
 
     Looked for after the last `</think>`, else in the whole text. A block without a language name is taken for Python.
